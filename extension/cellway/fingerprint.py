@@ -1,0 +1,179 @@
+"""Value → digest, named digests → :class:`~cellway.records.Key`.
+
+Every pre-image starts with its record type, and every piece is delimited by its length, so that no two structures share
+a pre-image (``1`` and ``"1"``, ``["ab"]`` and ``["a", "b"]`` differ). What cannot be encoded is refused. The digests are
+pinned in ``tests/test_fingerprint.py``: changing one empties every cache, so it must be on purpose.
+
+Small texts and keys use SHA-256 from the standard library (no import on a fully cached run); blobs use BLAKE3, which
+hashes several gigabytes per second.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import ast
+
+    from cellway.records import Key
+
+_CHUNK = 1 << 20
+
+
+class Hasher(Protocol):
+    """What :func:`blob_hasher` returns: fed with bytes, read once."""
+
+    def update(self, data: Any, /) -> Any:
+        """Add bytes, or anything with a contiguous buffer."""
+
+    def hexdigest(self) -> str:
+        """Hexadecimal digest of everything added."""
+
+
+def digest(record: str, *values: Any) -> str:
+    """Digest of values under a record type.
+
+    Args:
+        record: what the values mean, e.g. ``"parameter"``; equal values of different records differ.
+        values: ``None``, booleans, numbers, strings, bytes, and lists, tuples, mappings of those.
+
+    Returns:
+        64 hexadecimal characters (SHA-256).
+
+    Raises:
+        TypeError: a value of another type.
+    """
+    state = hashlib.sha256()
+    for piece in _encode((record, *values)):
+        state.update(piece)
+    return state.hexdigest()
+
+
+def key(parts: Mapping[str, str]) -> Key:
+    """The :class:`~cellway.records.Key` of named fingerprints."""
+    from cellway.records import Key
+
+    ordered = {name: parts[name] for name in sorted(parts)}
+    return Key(digest("key", ordered), ordered)
+
+
+def tree(node: ast.AST) -> str:
+    """Digest of a syntax tree without positions: comments, layout, quotes and parentheses do not count.
+
+    Docstrings stay in (they are data). The digest depends on the Python minor version, which is part of every key
+    anyway.
+    """
+    pieces: list[bytes] = [b"tree"]
+    _encode_tree(node, pieces)
+    return hashlib.sha256(b"".join(pieces)).hexdigest()
+
+
+def text(record: str, value: str) -> str:
+    """Digest of one text under a record type; the short form of :func:`digest` for the hot paths."""
+    return hashlib.sha256(f"{len(record)}:{record}".encode() + value.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def blob_hasher() -> Hasher:
+    """A hasher for blobs: BLAKE3, or a marked BLAKE2b where the package is missing (a kernel of another environment)."""
+    try:
+        from blake3 import blake3
+    except ImportError:
+        return _Blake2()
+    return blake3()  # type: ignore[no-any-return]
+
+
+def file(path: str) -> str:
+    """Digest of a file's content, as :func:`blob_hasher` gives it.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    state = blob_hasher()
+    with open(path, "rb", buffering=0) as stream:
+        while chunk := stream.read(_CHUNK):
+            state.update(chunk)
+    return state.hexdigest()
+
+
+class _Blake2:
+    """Fallback whose digests can never be taken for BLAKE3's."""
+
+    def __init__(self) -> None:
+        self._state = hashlib.blake2b(digest_size=32)
+
+    def update(self, data: Any, /) -> None:
+        self._state.update(data)
+
+    def hexdigest(self) -> str:
+        return "2b" + self._state.hexdigest()
+
+
+def _encode(value: Any) -> Iterator[bytes]:
+    kind = type(value)
+    if value is None:
+        yield b"n"
+    elif kind is bool:
+        yield b"t" if value else b"f"
+    elif kind is int:
+        number = b"%d" % value
+        yield b"i%d:" % len(number)
+        yield number
+    elif kind is float:
+        yield b"d" + struct.pack(">d", value)
+    elif isinstance(value, str):
+        encoded = value.encode("utf-8", "surrogatepass")
+        yield b"s%d:" % len(encoded)
+        yield encoded
+    elif kind is bytes:
+        yield b"b%d:" % len(value)
+        yield value
+    elif kind is list or kind is tuple:
+        yield b"%c%d:" % (b"l" if kind is list else b"u", len(value))
+        for item in value:
+            yield from _encode(item)
+    elif isinstance(value, Mapping):
+        yield b"m%d:" % len(value)
+        for pair in sorted(b"".join(_encode(k)) + b"".join(_encode(v)) for k, v in value.items()):
+            yield pair
+    else:
+        raise TypeError(f"cannot fingerprint a {kind.__module__}.{kind.__qualname__}")
+
+
+# Fields that carry no meaning for the result: where a name stands (ctx is implied by the position), u"" prefixes.
+_SILENT = frozenset({"ctx", "kind", "type_comment", "type_ignores"})
+
+
+def _encode_tree(node: ast.AST, pieces: list[bytes]) -> None:
+    name = type(node).__name__
+    pieces.append(b"(%d:%b" % (len(name), name.encode()))
+    for field in node._fields:
+        if field in _SILENT:
+            continue
+        value = getattr(node, field, None)
+        if isinstance(value, list):
+            if not value:
+                continue
+            pieces.append(b"[%d:%b%d:" % (len(field), field.encode(), len(value)))
+            for item in value:
+                _encode_field(item, pieces)
+        elif value is not None or (field == "value" and name == "Constant"):
+            pieces.append(b".%d:%b" % (len(field), field.encode()))
+            _encode_field(value, pieces)
+    pieces.append(b")")
+
+
+def _encode_field(value: Any, pieces: list[bytes]) -> None:
+    if isinstance(value, str):
+        encoded = value.encode("utf-8", "surrogatepass")
+        pieces.append(b"s%d:%b" % (len(encoded), encoded))
+    elif hasattr(value, "_fields"):
+        _encode_tree(value, pieces)
+    elif isinstance(value, complex):
+        pieces.append(b"c" + struct.pack(">dd", value.real, value.imag))
+    elif value is ...:
+        pieces.append(b"e")
+    else:
+        pieces.extend(_encode(value))

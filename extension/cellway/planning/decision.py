@@ -1,0 +1,166 @@
+"""Whether a step's results can be reused, and if not, why not.
+
+Two levels, as in a compiler cache: the key, known before anything runs, leads to the step runs that had the same one;
+of each of these is then checked what was only seen while it ran (files that it opened, distributions that it imported).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from cellway import fingerprint
+from cellway.planning import dataflow, keys, wording
+from cellway.records import RANDOM, Artifact, Change, Key, PlannedStep, Status, Step
+
+if TYPE_CHECKING:
+    from cellway.planning.context import Candidate, Context
+    from cellway.records import StepRun
+
+UNCHANGED = "nothing changed"
+
+
+def decide(
+    step: Step,
+    context: Context,
+    inputs: Mapping[str, Artifact],
+    *,
+    outputs: Sequence[str] | None = None,
+    providers: Mapping[str, str] | None = None,
+) -> PlannedStep:
+    """Whether to run a step, now that all its inputs are there.
+
+    Args:
+        step: of the pipeline.
+        context: the world; files are looked at anew.
+        inputs: what it starts from, by name.
+        outputs: names that must be there afterwards (:func:`~cellway.planning.outputs`); by default ``step.outputs``.
+        providers: name → step, for the reason; by default ``step.inputs``.
+
+    Returns:
+        ``CACHED`` with the step run to reuse, or ``PENDING``; always with the key. Selection is not looked at, apart
+        from what it forces to run.
+    """
+    context.refresh()
+    fingerprints = {name: artifact.fingerprint for name, artifact in inputs.items()}
+    planned, _ = judge(step, context, fingerprints, outputs if outputs is not None else step.outputs, providers)
+    return planned
+
+
+def judge(
+    step: Step,
+    context: Context,
+    inputs: Mapping[str, str],
+    outputs: Sequence[str],
+    providers: Mapping[str, str] | None = None,
+    *,
+    forced: bool = True,
+) -> tuple[PlannedStep, Candidate | None]:
+    """As :func:`decide`, from fingerprints; with the candidate that is reused."""
+    key = fingerprint.key(keys.parts(step, context, inputs))
+    forced = forced and ("*" in context.selection.force or step.name in context.selection.force)
+    if forced or step.options.no_cache:
+        last = last_run(step, context)
+        reason = "run again on request" if forced else "always runs (--no-cache)"
+        return PlannedStep(step.name, Status.PENDING, reason, key=key, seconds=seconds(last)), None
+    objection: Change | None = None
+    for candidate in context.cache.lookup(key.digest):
+        found = object_to(candidate, step, context, outputs)
+        if found is None:
+            reused = PlannedStep(step.name, Status.CACHED, UNCHANGED, (), key, candidate.id, candidate.seconds)
+            return reused, candidate
+        objection = objection or found
+    return _missed(step, context, key, objection, providers if providers is not None else step.inputs), None
+
+
+def object_to(candidate: Candidate, step: Step, context: Context, outputs: Sequence[str]) -> Change | None:
+    """Why a step run of the same key cannot be reused, if so."""
+    names = {artifact[0] for artifact in candidate.artifacts}
+    for name in outputs:
+        if name not in names and not _left_alone(name, candidate, step):
+            return Change(f"outputs/{name}", "added", f"`{name}` is needed now, and the last run did not keep it")
+    for name in dataflow.watch(step):
+        if name not in candidate.watched:
+            return Change(f"outputs/{name}", "added", f"a later step reads `{name}` now, and this step may change it")
+    for path, digest, declared in candidate.files:
+        if not declared:
+            now = context.files.digest(context.files.located(path), digest)
+            if now != digest:
+                what = "removed" if not now else "changed" if digest else "added"
+                return Change(f"files/{path}", what, wording.file_text(path, digest, now))
+    if candidate.environment:
+        installed = context.environment(step.options.kernel or context.kernel)
+        for name, version in candidate.environment.items():
+            present = installed.version(name)
+            if present != version and name not in {"cellway", "python"}:
+                text = f"{name} {version} → {present}" if present is not None else f"package {name} is gone"
+                return Change(f"environment/{name}", "changed" if present is not None else "removed", text)
+    for name, _, digest in candidate.artifacts:
+        if not context.has(digest):
+            return Change(f"outputs/{name}", "removed", f"artifact `{name}` is no longer in the store")
+    return None
+
+
+def _left_alone(name: str, candidate: Candidate, step: Step) -> bool:
+    """Whether a name is wanted only since another run of this code changed it, and this one is known not to have."""
+    if name == RANDOM:
+        return candidate.draws is False
+    return name not in step.writes and name not in step.outputs and name in candidate.watched
+
+
+def last_run(step: Step, context: Context) -> StepRun | None:
+    """What the step showed last in this notebook."""
+    known: Mapping[str, StepRun] = context.memo.get("last", {})
+    if step.name in known:
+        return known[step.name]
+    return context.cache.last(context.source, (step.name,)).get(step.name)
+
+
+def seconds(step_run: StepRun | None) -> float | None:
+    """How long a step run took."""
+    if step_run is None or step_run.started is None or step_run.ended is None:
+        return None
+    return step_run.ended - step_run.started
+
+
+def differences(
+    step: Step,
+    context: Context,
+    parts: Mapping[str, str],
+    last: StepRun,
+    providers: Mapping[str, str],
+    unknown: Sequence[str] = (),
+) -> tuple[Change, ...]:
+    """What differs between the step now and its last step run."""
+    then = last.key.parts if last.key is not None else {}
+    reached = keys.reached(step, context).modules if any(part.startswith("modules/") for part in parts) else {}
+    return wording.changes(
+        step, parts, then, providers=providers, unknown=unknown, source=context.cache.source, path=reached.get
+    )
+
+
+def _missed(
+    step: Step, context: Context, key: Key, objection: Change | None, providers: Mapping[str, str]
+) -> PlannedStep:
+    last = last_run(step, context)
+    if last is None:
+        return PlannedStep(step.name, Status.PENDING, never(step, context, objection), key=key)
+    found = differences(step, context, key.parts, last, providers)
+    if not found:
+        if objection is not None:
+            found, reason = (objection,), objection.text
+        elif last.status is Status.FAILED:
+            reason = "failed the last time"
+        else:
+            reason = "its results were deleted"
+    else:
+        reason = wording.summary(found)
+    return PlannedStep(step.name, Status.PENDING, reason, found, key, seconds=seconds(last))
+
+
+def never(step: Step, context: Context, objection: Change | None = None) -> str:
+    """The reason for a step that this notebook never ran."""
+    if objection is not None:
+        return objection.text
+    code = dataflow.code_digest(step)
+    return "never run under this name" if code in context.cache.facts((code,)) else "never run"
