@@ -107,6 +107,12 @@ class World:
         self.seed = 0
 
     def events(self, book: Pipeline, run_id: str | None = None, **options: Any) -> Iterator[Event]:
+        """What project.py does with the events."""
+        for event in self.bare(book, run_id, **options):
+            self.ledger.append(event)
+            yield event
+
+    def bare(self, book: Pipeline, run_id: str | None = None, **options: Any) -> Iterator[Event]:
         self.runs += 1
         context = planning.Context(
             str(self.root),
@@ -127,7 +133,7 @@ class World:
             started=time.time(),
             pid=os.getpid(),
         )
-        for event in execution.run(
+        return execution.run(
             book,
             run,
             context=context,
@@ -137,9 +143,7 @@ class World:
             make_notebook=notebook,
             folder=self.folder,
             options=RunOptions(**{"pause": 0.01, "jobs": 3, **options}),
-        ):
-            self.ledger.append(event)
-            yield event
+        )
 
     def run(self, book: Pipeline, **options: Any) -> list[Event]:
         """All events of a run."""
@@ -541,6 +545,22 @@ def test_cancel(world: World) -> None:
     assert not list((world.folder / "tmp").iterdir())
 
 
+@pytest.mark.parametrize("presses", [1, 2])
+def test_ctrl_c_while_the_generator_waits(world: World, presses: int) -> None:
+    running = world.bare(sleeping())
+    events: list[Event] = []
+    for event in running:
+        world.ledger.append(event)
+        events.append(event)
+        if event.kind == "output":
+            for _ in range(presses):
+                events += [running.throw(KeyboardInterrupt)]  # type: ignore[attr-defined]
+            break
+    events += running
+    assert statuses(events) == {"a": "completed", "b": "cancelled"}
+    assert events[-1].run.status is Status.CANCELLED
+
+
 def test_closing_the_generator_ends_the_kernels(world: World) -> None:
     events = world.events(sleeping())
     for event in events:
@@ -579,8 +599,11 @@ SCRIPT = """
 import sys
 sys.path[:0] = {path!r}
 from pathlib import Path
-from test_execution import World, sleeping
-for event in World(Path({root!r})).events(sleeping(), run_id="doomed"):
+from test_execution import Cancellation, World, sleeping
+import signal
+cancel = Cancellation()
+signal.signal(signal.SIGINT, lambda *_: cancel.set())
+for event in World(Path({root!r})).events(sleeping(), run_id="doomed", cancel=cancel):
     print(event.kind, event.step, flush=True)
 """
 
@@ -614,7 +637,7 @@ def test_killed_from_outside_no_kernel_is_left_and_the_run_resumes(world: World)
     assert world.ledger.run("doomed").status is Status.COMPLETED
 
 
-def test_ctrl_c_cancels(world: World) -> None:
+def test_ctrl_c_at_the_terminal(world: World) -> None:
     process = start(world)
     process.send_signal(signal.SIGINT)
     output, errors = process.communicate()

@@ -16,10 +16,11 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 import value_table
-from cellway import fingerprint, materializers
-from cellway.errors import CannotStore, PluginError, StoreError
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from cellway import fingerprint, materializers
+from cellway.errors import CannotStore, PluginError, StoreError
 
 TESTS = pathlib.Path(__file__).parent
 
@@ -28,7 +29,12 @@ def run(code: str, cwd: pathlib.Path, **variables: str) -> str:
     """Output of a fresh interpreter; its ``__main__`` stands for a notebook."""
     environment = {**os.environ, "PYTHONHASHSEED": "0", "PYTHONPATH": str(TESTS), **variables}
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)], cwd=cwd, env=environment, capture_output=True, text=True, check=False
+        [sys.executable, "-c", textwrap.dedent(code)],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
@@ -44,9 +50,14 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> dict[str, materializers
 def problems(written: dict[str, materializers.Blob], tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """What a fresh process finds wrong with the files, by name."""
     folder = tmp_path_factory.mktemp("check")
-    (folder / "files.json").write_text(json.dumps({name: (blob.materializer, blob.path) for name, blob in written.items()}))
+    (folder / "files.json").write_text(
+        json.dumps({name: (blob.materializer, blob.path) for name, blob in written.items()})
+    )
     done = subprocess.run(
-        [sys.executable, str(TESTS / "value_table.py"), str(folder / "files.json")], capture_output=True, text=True, check=False
+        [sys.executable, str(TESTS / "value_table.py"), str(folder / "files.json")],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     return dict(json.loads(done.stdout))
@@ -299,7 +310,9 @@ def test_writable_memory_map_is_refused(tmp_path: pathlib.Path) -> None:
         materializers.write(array, str(tmp_path))
 
 
-@pytest.mark.parametrize("value", [value_table.numbers(5000), np.arange(20000.0), {"a": np.arange(20000.0)}, ["x" * 200_000]])
+@pytest.mark.parametrize(
+    "value", [value_table.numbers(5000), np.arange(20000.0), {"a": np.arange(20000.0)}, ["x" * 200_000]]
+)
 def test_full_disk(value: Any, tmp_path: pathlib.Path) -> None:
     """The file size limit of the process stands for the disk: writing fails in the middle."""
     resource = pytest.importorskip("resource")
@@ -325,7 +338,13 @@ def test_errors_of_the_folder(tmp_path: pathlib.Path) -> None:
 
 
 def test_a_limit(tmp_path: pathlib.Path) -> None:
-    for value in ([0] * 1000, np.arange(1000.0), value_table.numbers(1000), {"a": np.arange(1000.0)}, {(1, 2): "x" * 5000}):
+    for value in (
+        [0] * 1000,
+        np.arange(1000.0),
+        value_table.numbers(1000),
+        {"a": np.arange(1000.0)},
+        {(1, 2): "x" * 5000},
+    ):
         with pytest.raises(CannotStore, match="larger than 1,000"):
             materializers.write(value, str(tmp_path), limit=1000)
     assert list(tmp_path.iterdir()) == []
@@ -350,7 +369,9 @@ def test_unknown_materializer() -> None:
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=3), inner, max_size=4) | st.tuples(inner),
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=3), inner, max_size=4) | st.tuples(inner)
+    ),
     max_leaves=10,
 )
 
@@ -411,7 +432,9 @@ def test_signatures(tmp_path: pathlib.Path) -> None:
 
 
 def test_fingerprints_are_pinned() -> None:
-    assert materializers.artifact_fingerprint("json", "00", None) != materializers.artifact_fingerprint("json", "00", "a")
+    assert materializers.artifact_fingerprint("json", "00", None) != materializers.artifact_fingerprint(
+        "json", "00", "a"
+    )
     assert materializers.sign("00" * 32, "ab") == materializers.sign("00" * 32, "ab")
     assert materializers.probe([1, "a"]) == ("json", fingerprint_of(b'[1,"a"]'))
 

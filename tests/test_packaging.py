@@ -121,7 +121,13 @@ class TestWheel:
 
 
 def entry_points() -> list[importlib.metadata.EntryPoint]:
-    return list(importlib.metadata.distribution("cellway").entry_points)
+    project = PYPROJECT["project"]
+    groups = {"console_scripts": project["scripts"], **project["entry-points"]}
+    return [
+        importlib.metadata.EntryPoint(name, value, group)
+        for group, entries in groups.items()
+        for name, value in entries.items()
+    ]
 
 
 @pytest.mark.parametrize("entry_point", entry_points(), ids=lambda point: f"{point.group}:{point.name}")

@@ -11,8 +11,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from cellway import conversion
 from small_notebooks import MOVING, SMALL, build, read, truth, write
+
+from cellway import conversion
 
 BLOCKER = """\
 import sys
@@ -81,7 +82,7 @@ def test_the_folder_runs_without_cellway_and_gives_what_the_notebook_gives(tmp_p
     done = run(folder, "--output", str(tmp_path / "run"), env=without_cellway)
     assert done.returncode == 0, done.stderr
     assert "[3/3] 03_end.ipynb" in done.stdout
-    names = ["values", "table", "result"]
+    names = ["values", "result"]
     assert values(folder, tmp_path / "run/artifacts", names, without_cellway) == truth(path, names, tmp_path)
     executed = json.loads((tmp_path / "run/02_change.ipynb").read_text())
     assert all(cell["execution_count"] for cell in executed["cells"] if cell["cell_type"] == "code")

@@ -27,6 +27,8 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 
+from cellway.materializers.array import layout
+
 
 class Text(str):
     __slots__ = ()
@@ -97,16 +99,18 @@ def numbers(rows: int = 6, columns: str = "abc") -> pd.DataFrame:
 
 
 def mixed() -> pd.DataFrame:
-    return pd.DataFrame({
-        "i": np.arange(5, dtype="int64"),
-        "f": [1.5, np.nan, -0.0, np.inf, 2],
-        "s": ["a", None, "", "ä€", "x" * 300],
-        "b": [True, False, True, True, False],
-        "j": np.arange(5, dtype="int64")[::-1].copy(),
-        "t": pd.to_datetime(["2020-01-01", None, "2021-01-01", "1999-12-31", "2000-01-01"]),
-        "u": pd.to_timedelta([1, 2, None, 4, 5], unit="s"),
-        "c": pd.Categorical(["u", "v", None, "u", "u"]),
-    })
+    return pd.DataFrame(
+        {
+            "i": np.arange(5, dtype="int64"),
+            "f": [1.5, np.nan, -0.0, np.inf, 2],
+            "s": ["a", None, "", "ä€", "x" * 300],
+            "b": [True, False, True, True, False],
+            "j": np.arange(5, dtype="int64")[::-1].copy(),
+            "t": pd.to_datetime(["2020-01-01", None, "2021-01-01", "1999-12-31", "2000-01-01"]),
+            "u": pd.to_timedelta([1, 2, None, 4, 5], unit="s"),
+            "c": pd.Categorical(["u", "v", None, "u", "u"]),
+        }
+    )
 
 
 def with_attrs() -> pd.DataFrame:
@@ -187,27 +191,31 @@ def image() -> Any:
 
 
 def polars_frame() -> pl.DataFrame:
-    return pl.DataFrame({
-        "i": [1, None, 3],
-        "s": ["x", None, "ü"],
-        "c": pl.Series(["u", "v", "u"], dtype=pl.Categorical),
-        "e": pl.Series(["u", "v", None], dtype=pl.Enum(["u", "v"])),
-        "l": [[1], [], [2, 3]],
-        "st": [{"q": 1}, {"q": 2}, {"q": None}],
-        "d": [dt.date(2020, 1, 1)] * 3,
-        "t": pl.Series([dt.datetime(2020, 1, 1)] * 3).dt.replace_time_zone("Europe/Berlin"),
-        "b": [b"x", b"", None],
-        "o": [True, None, False],
-    })
+    return pl.DataFrame(
+        {
+            "i": [1, None, 3],
+            "s": ["x", None, "ü"],
+            "c": pl.Series(["u", "v", "u"], dtype=pl.Categorical),
+            "e": pl.Series(["u", "v", None], dtype=pl.Enum(["u", "v"])),
+            "l": [[1], [], [2, 3]],
+            "st": [{"q": 1}, {"q": 2}, {"q": None}],
+            "d": [dt.date(2020, 1, 1)] * 3,
+            "t": pl.Series([dt.datetime(2020, 1, 1)] * 3).dt.replace_time_zone("Europe/Berlin"),
+            "b": [b"x", b"", None],
+            "o": [True, None, False],
+        }
+    )
 
 
 def arrow_table() -> pa.Table:
-    table = pa.table({
-        "a": pa.array([1, None, 3]),
-        "l": pa.array([[1], [], None]),
-        "d": pa.array(["x", "y", "x"]).dictionary_encode(),
-        "n": pa.array([decimal.Decimal("1.10"), None, decimal.Decimal("2.25")]),
-    })
+    table = pa.table(
+        {
+            "a": pa.array([1, None, 3]),
+            "l": pa.array([[1], [], None]),
+            "d": pa.array(["x", "y", "x"]).dictionary_encode(),
+            "n": pa.array([decimal.Decimal("1.10"), None, decimal.Decimal("2.25")]),
+        }
+    )
     return table.replace_schema_metadata({"who": "me"})
 
 
@@ -292,6 +300,8 @@ ARROW: dict[str, Callable[[], Any]] = {
     "series of texts": lambda: pd.Series(["a", None]),
     "series with int name": lambda: pd.Series([1, 2], name=0, index=["a", "b"]),
     "series of times": lambda: pd.Series(pd.date_range("2020", periods=3)),
+    "fixed offset": lambda: pd.Series(pd.to_datetime(["2020-01-01T00:00+02:00"])),
+    "transposed": lambda: numbers(5).T,
     "nullable series": lambda: masked_series([1, None], "Int64"),
     "value counts": lambda: pd.Series(["a", "b", "a"]).value_counts(),
     "index": lambda: pd.Index([3, 1, 2], name="i"),
@@ -401,8 +411,6 @@ PICKLE: dict[str, Callable[[], Any]] = {
     "tuple name": lambda: pd.Series([1], name=("a", 1)),
     "dates as columns": lambda: numbers(2, "ab").set_axis(pd.date_range("2020", periods=2), axis=1),
     "object index": lambda: numbers(2).set_axis(pd.Index([1, "a"], dtype=object)),
-    "fixed offset": lambda: pd.Series(pd.to_datetime(["2020-01-01T00:00+02:00"])),
-    "transposed": lambda: numbers(5).T,
     "timestamp": lambda: pd.Timestamp("2020-01-01", tz="Europe/Berlin"),
     "missing": lambda: [pd.NA, pd.NaT],
     "categorical": lambda: pd.Categorical(["a", "b"]),
@@ -434,19 +442,29 @@ def differences(one: Any, other: Any, seen: set[int] | None = None) -> str:
     special = next((check for kinds, check in _CHECKS if isinstance(one, kinds)), None)
     if special is not None:
         return special(one, other, seen)
+    if isinstance(one, enum.Enum):
+        return "" if one is other else f"{one} is another {other}"
+    if isinstance(one, BaseException):
+        return differences(one.args, other.args, seen)
     if isinstance(one, float):
         return "" if one.hex() == other.hex() else f"{one!r} is {other!r}"
     if isinstance(one, (list, tuple, collections.deque)):
         return _sequences(list(one), list(other), seen)
     if isinstance(one, dict):
         return _sequences(list(one), list(other), seen) or _sequences(list(one.values()), list(other.values()), seen)
-    if hasattr(one, "__getstate__") and type(one).__eq__ is object.__eq__ and type(one).__module__ != "matplotlib.figure":
+    if (
+        hasattr(one, "__getstate__")
+        and type(one).__eq__ is object.__eq__
+        and type(one).__module__ != "matplotlib.figure"
+    ):
         states = [value.__reduce_ex__(4)[2] if not callable(value) else value for value in (one, other)]
         return "" if states[0] is states[1] else differences(*states, seen)
     if type(one).__module__ == "matplotlib.figure":
-        return "" if one.axes[0].lines[0].get_xydata().tolist() == other.axes[0].lines[0].get_xydata().tolist() else "lines"
-    if isinstance(one, BaseException):
-        return differences(one.args, other.args, seen)
+        return (
+            ""
+            if one.axes[0].lines[0].get_xydata().tolist() == other.axes[0].lines[0].get_xydata().tolist()
+            else "lines"
+        )
     return "" if one is other or one == other or (one != one and other != other) else f"{one!r} is {other!r}"
 
 
@@ -464,9 +482,10 @@ def _mutable(items: list[Any]) -> bool:
 
 
 def _arrays(one: Any, other: Any, seen: set[int]) -> str:
-    for what in ("dtype", "shape", "strides"):
-        if getattr(one, what) != getattr(other, what) and (what != "strides" or (one.size and one.nbytes < 1000)):
-            return f"{what} {getattr(one, what)} is {getattr(other, what)}"
+    if one.dtype != other.dtype or one.shape != other.shape:
+        return f"{one.dtype} {one.shape} is {other.dtype} {other.shape}"
+    if layout(one) != "sparse" and _strides(one) != _strides(other):
+        return f"strides {one.strides} are {other.strides}"
     if one.dtype.metadata != other.dtype.metadata or one.dtype.num != other.dtype.num:
         return "dtype metadata or number"
     if one.flags.writeable != other.flags.writeable and one.base is None:
@@ -478,6 +497,11 @@ def _arrays(one: Any, other: Any, seen: set[int]) -> str:
     if one.dtype == np.longdouble:
         return "" if (one == other).all() else "values"
     return "" if one.tobytes() == other.tobytes() else "values"
+
+
+def _strides(array: Any) -> list[int]:
+    """Of the axes along which there is something to step over."""
+    return [stride for length, stride in zip(array.shape, array.strides, strict=True) if length > 1 and array.size]
 
 
 def _frames(one: Any, other: Any, seen: set[int]) -> str:
@@ -509,7 +533,9 @@ def _indexes(one: Any, other: Any, seen: set[int]) -> str:
     if getattr(one, "freq", None) != getattr(other, "freq", None):
         return f"freq {one.freq} is {other.freq}"
     if isinstance(one, pd.MultiIndex):
-        return next((found for a, b in zip(one.levels, other.levels, strict=True) if (found := _indexes(a, b, seen))), "")
+        return next(
+            (found for a, b in zip(one.levels, other.levels, strict=True) if (found := _indexes(a, b, seen))), ""
+        )
     return differences(list(map(type, one)), list(map(type, other)), seen) if one.dtype == object else ""
 
 

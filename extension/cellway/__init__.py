@@ -48,3 +48,10 @@ def load_ipython_extension(shell: Any) -> None:
     import importlib
 
     importlib.import_module("cellway_magics.magics").register(shell)
+
+
+def unload_ipython_extension(shell: Any) -> None:
+    """``%unload_ext cellway``: takes the magics away again."""
+    import importlib
+
+    importlib.import_module("cellway_magics.magics").unregister(shell)

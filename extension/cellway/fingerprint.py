@@ -57,7 +57,18 @@ def key(parts: Mapping[str, str]) -> Key:
     from cellway.records import Key
 
     ordered = {name: parts[name] for name in sorted(parts)}
-    return Key(digest("key", ordered), ordered)
+    return Key(_texts("key", ordered), ordered)
+
+
+def _texts(record: str, ordered: Mapping[str, str]) -> str:
+    """``digest(record, ordered)`` for a mapping of texts, in a fraction of the time: a plan makes one for each step."""
+    pairs = []
+    for name, value in ordered.items():
+        left, right = name.encode("utf-8", "surrogatepass"), value.encode("utf-8", "surrogatepass")
+        pairs.append(b"s%d:%bs%d:%b" % (len(left), left, len(right), right))
+    pairs.sort()
+    head = record.encode()
+    return hashlib.sha256(b"u2:s%d:%bm%d:%b" % (len(head), head, len(pairs), b"".join(pairs))).hexdigest()
 
 
 def tree(node: ast.AST) -> str:

@@ -143,6 +143,8 @@ class Function:
         global_changes: free names that the body definitely changes in place.
         global_may_change: free names that it may change.
         calls: calls by plain name in the body, with arguments that are parameters or free names.
+        stateful: what the function remembers from call to call on itself (a mutable default that it changes, an attribute
+            of its own), in words; else "".
     """
 
     name: str
@@ -153,6 +155,7 @@ class Function:
     global_changes: tuple[str, ...] = ()
     global_may_change: tuple[str, ...] = ()
     calls: tuple[Call, ...] = ()
+    stateful: str = ""
 
 
 class StatementKind(StrEnum):

@@ -7,7 +7,7 @@ import random
 import sys
 from typing import Any
 
-from cellway_magics import imports
+from cellway_magics.imports import after
 
 State = dict[str, Any]
 """Generator (``random``, ``numpy``, ``torch``) → its state, in tuples, numbers, texts and bytes."""
@@ -42,8 +42,8 @@ class Generators:
     def begin(self) -> None:
         """Set what is imported, now and later."""
         self._set("random")
-        imports.after("numpy.random", lambda _: self._set("numpy"))
-        imports.after("torch", lambda _: self._set("torch"))
+        after("numpy.random", lambda _: self._set("numpy"))
+        after("torch", lambda _: self._set("torch"))
 
     def restore(self) -> None:
         """Set the handed-over state again, ``%%setup`` having run; from here on it counts who draws."""

@@ -19,8 +19,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cellway.errors import CellwayError, UsageError
-from cellway_magics import ambient, imports
+from cellway_magics.ambient import enter
 from cellway_magics.folder import Request, open_folder
+from cellway_magics.imports import always_from_source
 from cellway_magics.watching import Recorder
 
 _session: Any = None
@@ -61,9 +62,9 @@ def begin(
         request = folder.request(asked)
         recorder = None
         if request.workdir is not None:
-            ambient.enter(request.workdir)
+            enter(request.workdir)
             if request.project_modules:
-                imports.always_from_source(request.project_modules)
+                always_from_source(request.project_modules)
             recorder = _watch(request, folder.path)
 
         from cellway_magics.session import Session
@@ -84,7 +85,7 @@ def load(*names: str) -> Any:
         CellwayError: a value is missing, damaged, or not signed.
     """
     try:
-        return _current().load(names, sys._getframe(1).f_globals)
+        return _current().load(names, sys._getframe(1).f_globals)  # noqa: SLF001 (the notebook's namespace)
     except CellwayError as error:
         raise _quiet(error) from None
 
@@ -118,11 +119,11 @@ def _current() -> Any:
 
 
 def _watch(request: Request, folder: str) -> Recorder:
-    from cellway_magics import readers
+    from cellway_magics.readers import watch_readers
 
     tracked = [place for place in (request.root, request.workdir) if place]
     recorder = Recorder(tracked, [folder])
-    readers.watch()
+    watch_readers()
     recorder.start()
     return recorder
 

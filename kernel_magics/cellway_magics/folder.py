@@ -128,7 +128,10 @@ class PlainFolder:
             index = self._index()
             before = {entry["path"] for entry in index.values()}
             for entry in artifacts:
-                index[entry["name"]] = {**entry, "path": os.path.relpath(os.path.join(self.path, entry["path"]), self.path)}
+                index[entry["name"]] = {
+                    **entry,
+                    "path": os.path.relpath(os.path.join(self.path, entry["path"]), self.path),
+                }
             _write(os.path.join(self.path, "index.json"), index)
             for path in before - {entry["path"] for entry in index.values()}:
                 with contextlib.suppress(OSError):  # Windows: still mapped by a kernel
@@ -168,7 +171,9 @@ def _write(path: str, content: Any) -> None:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         if isinstance(error, OSError):
-            raise StoreError(f"{path} cannot be written: {error.strerror}", fix="free some space or check the permissions") from error
+            raise StoreError(
+                f"{path} cannot be written: {error.strerror}", fix="free some space or check the permissions"
+            ) from error
         raise
 
 

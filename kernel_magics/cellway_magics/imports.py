@@ -64,7 +64,9 @@ def _is_local(path: str) -> bool:
     for root in _ROOTS:
         if place == root or place.startswith(os.path.join(root, "")):
             parts = place[len(root) :].split(os.sep)
-            return not any(part in {"site-packages", "dist-packages", "node_modules"} or part[:1] == "." for part in parts)
+            return not any(
+                part in {"site-packages", "dist-packages", "node_modules"} or part[:1] == "." for part in parts
+            )
     return False
 
 
@@ -90,7 +92,9 @@ class _Finder:
     def __init__(self) -> None:
         self.waiting: dict[str, list[Callback]] = {}
 
-    def find_spec(self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
         if name not in self.waiting:
             return None
         callbacks = self.waiting.pop(name)

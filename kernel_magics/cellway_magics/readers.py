@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterable, Iterator
 from types import ModuleType
 from typing import Any
 
-from cellway_magics import imports, watching
+from cellway_magics.imports import after
+from cellway_magics.watching import active
 
 _DONE = "__cellway__"
 _QUOTED = re.compile(r"'((?:[^']|'')+)'|\"([^\"]+)\"")
@@ -23,10 +24,10 @@ _ENOUGH = 10_000
 """Files of a folder or glob that are noted one by one."""
 
 
-def watch() -> None:
+def watch_readers() -> None:
     """Wrap the readers of every library here, now or when it is imported."""
     for name, wrap in _LIBRARIES.items():
-        imports.after(name, wrap)
+        after(name, wrap)
 
 
 def paths(source: Any) -> Iterator[str]:
@@ -36,7 +37,7 @@ def paths(source: Any) -> Iterator[str]:
         if isinstance(text, bytes):
             text = os.fsdecode(text)
         if "://" in text:
-            recorder = watching.active()
+            recorder = active()
             if not text.startswith("file://"):
                 if recorder is not None:
                     recorder.touched.add("network")
@@ -66,7 +67,7 @@ def _inside(folder: str) -> Iterator[str]:
 
 def note_sources(source: Any, *, writing: bool = False) -> None:
     """Note the files that an argument stands for."""
-    recorder = watching.active()
+    recorder = active()
     if recorder is None:
         return
     with contextlib.suppress(OSError, ValueError, TypeError):
@@ -79,7 +80,7 @@ def note_sources(source: Any, *, writing: bool = False) -> None:
 
 def note_sql(text: Any) -> None:
     """Note the files named in a SQL text: every quoted piece that is a file, a folder or a glob with matches."""
-    if not isinstance(text, str) or watching.active() is None:
+    if not isinstance(text, str) or active() is None:
         return
     for found in _QUOTED.finditer(text):
         piece = (found[1] or found[2]).replace("''", "'")
@@ -130,7 +131,7 @@ def _parquet(module: ModuleType) -> None:
 
 def _arrow(module: ModuleType) -> None:
     _wrap(module, "memory_map", _first("path"))
-    original = getattr(module, "OSFile", None)
+    original: Any = getattr(module, "OSFile", None)
     if original is None or hasattr(original, _DONE):
         return
 
@@ -180,7 +181,7 @@ def _polars(module: ModuleType) -> None:
 
 def _duckdb(module: ModuleType) -> None:
     def connect(database: Any = ":memory:", *_: Any, **options: Any) -> None:
-        recorder = watching.active()
+        recorder = active()
         text = os.fspath(database) if isinstance(database, (str, os.PathLike)) else ""
         if recorder is None or not text or text.startswith(":"):
             return
@@ -204,10 +205,12 @@ def _sql(skip: int) -> Callable[..., None]:
 
 def _h5py(module: ModuleType) -> None:
     def note(_: Any, name: Any = None, mode: str = "r", *__: Any, **___: Any) -> None:
-        recorder = watching.active()
+        recorder = active()
         if recorder is None or not isinstance(name, (str, bytes, os.PathLike)):
             return
-        {"r": recorder.note_read, "r+": recorder.note_update, "a": recorder.note_update}.get(mode, recorder.note_write)(name)
+        {"r": recorder.note_read, "r+": recorder.note_update, "a": recorder.note_update}.get(mode, recorder.note_write)(
+            name
+        )
 
     _wrap(module.File, "__init__", note)
 

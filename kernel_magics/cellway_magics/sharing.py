@@ -92,7 +92,9 @@ def groups(graphs: Mapping[str, Graph]) -> list[list[str]]:
 
 
 def _overlaps(graphs: Mapping[str, Graph]) -> Iterable[tuple[str, str]]:
-    spans = sorted(((span, name) for name, graph in graphs.items() for span in graph.spans), key=lambda pair: pair[0][:2])
+    spans = sorted(
+        ((span, name) for name, graph in graphs.items() for span in graph.spans), key=lambda pair: pair[0][:2]
+    )
     open_: list[tuple[Span, str]] = []
     for span, name in spans:
         open_ = [pair for pair in open_ if pair[0].high > span.low]

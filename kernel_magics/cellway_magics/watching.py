@@ -18,7 +18,9 @@ from typing import Any
 
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _NETWORK = frozenset({"socket.connect", "socket.getaddrinfo", "socket.sendto", "socket.gethostbyname"})
-_PROCESSES = frozenset({"subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.forkpty", "pty.spawn"})
+_PROCESSES = frozenset(
+    {"subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.forkpty", "pty.spawn"}
+)
 
 Identity = tuple[int, int, int] | None
 """Size, time of change in ns and inode of a file; ``None`` where there was none."""
@@ -111,7 +113,7 @@ class Recorder:
             ``{"path", "digest", "declared"}`` each. The digest is empty for a file that was not there, and for one that
             has changed since it was opened: nobody can say what the step saw.
         """
-        from cellway import fingerprint
+        from cellway.fingerprint import file as file_digest
 
         patterns = [os.path.join(workdir, pattern) for pattern in declared]
         modules = _module_files()
@@ -122,7 +124,7 @@ class Recorder:
             digest = ""
             if before is not None and identity(path) == before:
                 with contextlib.suppress(OSError):
-                    digest = fingerprint.file(path)
+                    digest = file_digest(path)
                 if identity(path) != before:
                     digest = ""
             elif before is None and os.path.exists(path):
@@ -182,7 +184,21 @@ def _hook(name: str, args: tuple[Any, ...]) -> None:
 def _rules(tracked: Iterable[str], ignored: Iterable[str]) -> list[tuple[str, bool]]:
     """Folders with whether their files count, the longest first: a venv within the project wins over the project."""
     home = os.path.expanduser("~")
-    system = ["/proc", "/sys", "/dev", "/etc", "/run", "/usr", "/lib", "/lib64", "/bin", "/var/lib", "/var/cache", "/System", "/Library"]
+    system = [
+        "/proc",
+        "/sys",
+        "/dev",
+        "/etc",
+        "/run",
+        "/usr",
+        "/lib",
+        "/lib64",
+        "/bin",
+        "/var/lib",
+        "/var/cache",
+        "/System",
+        "/Library",
+    ]
     personal = [".cache", ".config", ".fonts", ".ipython", ".jupyter", ".matplotlib", ".local/share", "Library"]
     places = [sys.prefix, sys.base_prefix, sys.exec_prefix, *site.getsitepackages(), site.getusersitepackages()]
     places += [*sysconfig.get_paths().values(), tempfile.gettempdir(), os.path.dirname(os.path.dirname(__file__))]
@@ -213,4 +229,7 @@ def _named(path: str, patterns: list[str]) -> bool:
         return False
     import glob
 
-    return any(path == os.path.normpath(pattern) or path in map(os.path.normpath, glob.glob(pattern, recursive=True)) for pattern in patterns)
+    return any(
+        path == os.path.normpath(pattern) or path in map(os.path.normpath, glob.glob(pattern, recursive=True))
+        for pattern in patterns
+    )

@@ -21,7 +21,7 @@ PASSING_FUNCTIONS = frozenset(
 
 FRESH = frozenset(
     # frames, series, arrays: the result shares nothing that can be changed in place (pandas copies on write)
-    "abs agg aggregate all any applymap argmax argmin argsort assign astype between bool clip concat copy corr corrwith count cov "
+    "abs agg aggregate all any applymap argmax argmin argsort assign astype between bool clip concat corr corrwith count cov "
     "crosstab cummax cummin cumprod cumsum cut describe diff dot drop_duplicates dropna duplicated eq explode fillna ge "
     "get_dummies gt head idxmax idxmin info interpolate isin isna isnull join kurt kurtosis le lt max mean median melt memory_usage "
     "merge min mode ne nlargest notna notnull nsmallest nunique pct_change pivot pivot_table prod product qcut quantile rank "
@@ -37,7 +37,7 @@ FRESH = frozenset(
     # containers
     "difference intersection isdisjoint issubset issuperset symmetric_difference "
     # paths, time
-    "exists is_file is_dir isoformat strftime strptime total_seconds with_suffix "
+    "deepcopy exists is_file is_dir isoformat strftime strptime total_seconds with_suffix "
     # metrics of scikit-learn, which only look
     "accuracy_score classification_report confusion_matrix f1_score log_loss mean_absolute_error mean_squared_error "
     "precision_score r2_score recall_score roc_auc_score roc_curve".split()
@@ -45,7 +45,7 @@ FRESH = frozenset(
 """Methods (and functions of modules) that change neither receiver nor arguments and return something new."""
 
 VIEWS = frozenset(
-    "get items keys values groupby iterrows itertuples reshape ravel squeeze swapaxes transpose view asarray pipe_ query "
+    "copy get items keys values groupby iterrows itertuples reshape ravel squeeze swapaxes transpose view asarray pipe_ query "
     "set_index reset_index stack unstack to_numpy to_frame xs filter drop union most_common elements".split()
 )
 """Methods that change nothing, but whose result may share objects with the receiver or the arguments."""

@@ -57,6 +57,11 @@ class _Lines:
         end = node.end_lineno or start
         first = self.body[start - 1]
         if first != self._transformed[start - 1]:
+            # Lines that a magic took (continued ones, the body of `%%bash`) are blank in the Python.
+            while end < len(self.body) and not self._transformed[end].strip():
+                end += 1
+            while end > start and not self.body[end - 1].strip():
+                end -= 1
             return "\n".join(self.body[start - 1 : end])
         encoded = first.encode()
         last = self.body[end - 1].encode()

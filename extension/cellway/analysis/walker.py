@@ -122,11 +122,18 @@ class Walker:
             return self._union([node.body, node.orelse])
         if isinstance(node, ast.BoolOp):
             return self._union(node.values)
+        if isinstance(node, ast.BinOp) and isinstance(node.op, _SHARING_OPERATORS):
+            return self._union([node.left, node.right])
+        if isinstance(node, _Comprehension):
+            # Elements come from what is iterated over, or from names around (`[[x, a] for x in b]`).
+            elements = [node.key, node.value] if isinstance(node, ast.DictComp) else [node.elt]
+            targets = {name for generator in node.generators for name in _target_names(generator.target)}
+            return self._union([*(generator.iter for generator in node.generators), *elements]) - targets
         if isinstance(node, ast.Call):
-            if isinstance(node.func, ast.Name) and node.func.id in known.PASSING_FUNCTIONS:
+            if isinstance(node.func, ast.Name) and _passes(node.func.id, node):
                 return self._union(node.args)
             if isinstance(node.func, ast.Attribute) and node.func.attr in known.VIEWS:
-                return self.roots(node.func.value)
+                return self._union([node.func.value, *node.args])
         return set()
 
     def _union(self, nodes: Iterable[ast.AST]) -> set[str]:
@@ -192,6 +199,7 @@ class Walker:
             and isinstance(targets[0], ast.Name)
             and self._local is None
         ):
+            self._defaults(value.args)
             self._function(targets[0].id, value.args, [ast.Expr(value.body)])
             self.bind(targets[0].id)
             return
@@ -402,6 +410,9 @@ class Walker:
         for name, line in inner.found.deferred.items():
             self._defer(name, line)
         self._absorb(inner.found)
+        held = {root for name in inner.bound for root in inner._closure(name)} - inner.bound
+        for root in held:  # `class K: items = a`: what a method does to `self.items`, it does to `a`
+            self._note(self.found.may_change, self._closure(root), node.lineno)
         summaries = [self._function(method.name, method.args, method.body, keep=False) for method in methods]
         start = next((m for m in methods if m.name == "__init__"), None)
         parameters = _parameter_names(start.args)[1:] if start is not None else ()
@@ -418,7 +429,7 @@ class Walker:
                 calls=tuple(call for s in summaries for call in s.calls),
             )
         )
-        self.bind(node.name)
+        self.bind(node.name, held)
 
     def _walk_TypeAlias(self, node: ast.stmt) -> None:
         name = getattr(node, "name", None)
@@ -456,6 +467,7 @@ class Walker:
             global_changes=tuple(sorted(changed - local)),
             global_may_change=tuple(sorted(set(found.may_change) - local - changed)),
             calls=tuple(_outward(call, plain, local) for call in found.calls),
+            stateful=_state(name, arguments, changed | set(found.may_change)),
         )
         for free_name, line in free.items():
             self._defer(free_name, line)
@@ -584,6 +596,9 @@ class Walker:
         else:
             self.keep(node.func)
             self._hand_over(node, keep=True)
+            # ``{"a": f, "b": g}[kind](x)`` calls f or g.
+            arguments = self._argument_roots(node)
+            self.found.calls += [Call(root, node.lineno, arguments) for root in sorted(self.roots(node.func))]
 
     def _call_name(self, node: ast.Call, name: str, keep: bool) -> None:
         if name == MAGIC and isinstance(node.args[0], ast.Constant):
@@ -593,10 +608,10 @@ class Walker:
         self._ambient(name)
         if name in self._hides_builtin():
             self._hand_over(node, keep=True)
+        elif _passes(name, node):
+            self._hand_over(node, keep=keep or name in {"map", "filter", "partial"})
         elif name in known.PURE_FUNCTIONS:
             self._hand_over(node, keep=False)
-        elif name in known.PASSING_FUNCTIONS:
-            self._hand_over(node, keep=keep or name in {"map", "filter", "partial"})
         elif name in known.ARGUMENT_MUTATORS and node.args:
             self._hand_over(node, keep=True)
             for root in self.roots(node.args[0]):
@@ -616,7 +631,7 @@ class Walker:
         name = method.attr
         if dotted:
             self._ambient(dotted)
-            self._dynamic(dotted, node)
+        self._dynamic(dotted or f".{name}", node)
         in_place = any(
             k.arg == "inplace" and isinstance(k.value, ast.Constant) and k.value.value is True for k in node.keywords
         )
@@ -651,6 +666,9 @@ class Walker:
                 self._lambda(argument)
             else:
                 self.visit(argument, keep)
+            if keep and isinstance(argument, ast.Name):
+                # A function handed over (``map(f, x)``, ``df.apply(f)``) is called by whoever gets it.
+                self.found.calls.append(Call(argument.id, node.lineno))
 
     def _argument_roots(self, node: ast.Call) -> tuple[tuple[str, str], ...]:
         found = []
@@ -728,6 +746,11 @@ def _is_plain(node: ast.expr) -> bool:
     return False
 
 
+def _passes(name: str, node: ast.Call) -> bool:
+    """Whether what a builtin returns may hold (parts of) its arguments; ``sum`` does where it joins lists."""
+    return name in known.PASSING_FUNCTIONS or (name == "sum" and len(node.args) + len(node.keywords) > 1)
+
+
 def _is_number(*nodes: ast.expr) -> bool:
     return any(isinstance(node, ast.Constant) and isinstance(node.value, (float, complex)) for node in nodes)
 
@@ -749,6 +772,20 @@ def _parameter_names(arguments: ast.arguments) -> tuple[str, ...]:
     if arguments.kwarg:
         names.append(f"**{arguments.kwarg.arg}")
     return tuple(names)
+
+
+def _state(name: str, arguments: ast.arguments, touched: set[str]) -> str:
+    """What a function remembers between calls: ``def f(x, seen=[])`` that changes ``seen``; ``f.count += 1``."""
+    positional = (*arguments.posonlyargs, *arguments.args)
+    pairs = [
+        *zip(positional[len(positional) - len(arguments.defaults) :], arguments.defaults, strict=True),
+        *zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True),
+    ]
+    for argument, default in pairs:
+        mutable = isinstance(default, (ast.List, ast.Dict, ast.Set, ast.ListComp, ast.DictComp, ast.SetComp, ast.Call))
+        if mutable and argument.arg in touched:
+            return f"the default of `{argument.arg}` is changed by its calls"
+    return f"its calls change `{name}` itself" if name in touched else ""
 
 
 def _outward(call: Call, parameters: set[str], local: frozenset[str]) -> Call:

@@ -9,11 +9,11 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from cellway.cli.console import Console
 from cellway.errors import CellwayError, UsageError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from cellway.cli.commands import Command
 

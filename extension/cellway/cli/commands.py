@@ -184,7 +184,7 @@ _ALL = (
     Command(
         "plan",
         "run",
-        "running",
+        "planning",
         "say what a run would do, and why",
         arguments=(_SOURCE,),
         options=(

@@ -1,17 +1,20 @@
-"""Events of a run → what is printed while it goes on: plain lines, JSON lines, or nothing.
+"""Events of a run → what is printed while it goes on, and at its end.
 
-The live view on a terminal is in :mod:`cellway.cli.live`; all of them count with the same :class:`Tally`.
+Plain lines, JSON lines, or nothing; the live view of a terminal is in :mod:`cellway.cli.live`. All of them count with
+the same :class:`Tally`. Ctrl-C is taken here, too.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from cellway.cli.console import WORDS, Console, cells, count, plain, seconds, without_styles
+from cellway.cli.console import WORDS, Console, cells, plain, seconds, shown_path, summary, without_styles
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from cellway.backends import Cancellation
+    from cellway.project import Project
     from cellway.records import Event, StepRun
 
 FINISHED = ("completed", "cached", "failed", "cancelled", "skipped")
@@ -39,7 +42,6 @@ class Tally:
         self.step_runs: dict[str, StepRun] = {}
         self.started: float | None = None
         self.ended: float | None = None
-        self.saved = 0.0
         self.run: str | None = None
         self.run_status = "running"
 
@@ -58,7 +60,6 @@ class Tally:
         elif event.kind == "step-finished" and event.step is not None and event.step_run is not None:
             self.status[event.step] = event.step_run.status.value
             self.step_runs[event.step] = event.step_run
-            self.saved += float(event.data.get("saved") or 0.0)
 
     def number(self, status: str) -> int:
         """Steps that stand so."""
@@ -74,28 +75,9 @@ class Tally:
         return [found for found in self.step_runs.values() if found.status.value == "failed"]
 
 
-def summary(console: Console, numbers: Mapping[str, int], elapsed: float, saved: float) -> str:
-    """``7 steps: 2 ran, 5 reused · 3.4 s (saved 12.1 s)``.
-
-    Args:
-        numbers: status → steps; those that are 0 are left out.
-        elapsed: seconds that the run took.
-        saved: seconds that the reused steps took when they ran.
-    """
-    total = sum(numbers.values())
-    parts = []
-    for status in ("failed", "completed", "cached", "cancelled", "skipped", "pending", "running"):
-        if numbers.get(status):
-            _, word, style = WORDS[status]
-            word = {"pending": "not run", "running": "unfinished"}.get(status, word)
-            parts.append(console.style(f"{numbers[status]} {word}", style))
-    text = f"{count(total, 'step')}: {', '.join(parts) or 'nothing to do'} · {seconds(elapsed)}"
-    return text + (console.style(f" (saved {seconds(saved)})", "dim") if saved >= 0.05 else "")
-
-
 def took(step_run: StepRun) -> float | None:
     """Seconds that a step ran."""
-    if step_run.started is None or step_run.ended is None or step_run.status.value == "cached":
+    if step_run.started is None or step_run.ended is None or step_run.status.value in {"cached", "skipped"}:
         return None
     return step_run.ended - step_run.started
 
@@ -209,3 +191,165 @@ def error_line(error: Mapping[str, Any]) -> str:
     if error.get("ename"):
         return f"{error['ename']}: {error.get('evalue') or ''}".rstrip(": ")
     return str(error.get("message") or error.get("kind") or "")
+
+
+# --- from the first event to the exit code ----------------------------------------
+
+
+def follow(
+    console: Console,
+    project: Project,
+    events: Iterator[Event],
+    cancel: Cancellation,
+    steps: Sequence[str],
+    quiet: bool,
+) -> int:
+    """Show a run while it goes on, then what came of it.
+
+    Args:
+        steps: names of all steps of the pipeline, in order.
+        quiet: the last line only.
+
+    Returns:
+        The exit code.
+    """
+    tally = Tally(steps)
+    with _Interrupts(console, cancel) as interrupts:
+        follower = _follower(console, tally, quiet)
+        interrupts.follower = follower
+        try:
+            for event in events:
+                tally.add(event)
+                follower.show(event)
+        finally:
+            follower.close()
+    if not console.json:
+        _closing(console, project, tally, quiet=quiet)
+    return _code(tally)
+
+
+def _follower(console: Console, tally: Tally, quiet: bool) -> Follower:
+    if console.json:
+        return Stream(console)
+    if quiet:
+        return Silence()
+    if console.moves():
+        from cellway.cli.live import LiveView
+
+        return LiveView(console, tally)
+    return Lines(console, tally.status)
+
+
+class _Interrupts:
+    """Ctrl-C while something runs: the first asks the steps to stop, the second ends them at once."""
+
+    def __init__(self, console: Console, cancel: Cancellation) -> None:
+        self._console = console
+        self._cancel = cancel
+        self._before: Any = None
+        self.follower: Any = None
+
+    def tell(self, message: str) -> None:
+        """Say it below the live view, if there is one."""
+        if hasattr(self.follower, "tell"):
+            self.follower.tell(message)
+        else:
+            self._console.print(message, stream=self._console.err)
+
+    def __enter__(self) -> _Interrupts:
+        import signal
+        import threading
+
+        if threading.current_thread() is threading.main_thread():
+            self._before = signal.signal(signal.SIGINT, self._pressed)
+        return self
+
+    def _pressed(self, number: int, frame: object) -> None:
+        if not self._cancel.is_set():
+            self._cancel.set()
+            self.tell("cancelling… press Ctrl-C again to kill")
+        elif not self._cancel.at_once:
+            self._cancel.kill()
+            self.tell("killing the running steps…")
+        else:
+            # Two were not enough: something hangs that no kernel is the cause of.
+            raise KeyboardInterrupt
+
+    def __exit__(self, *error: object) -> None:
+        import signal
+
+        if self._before is not None:
+            signal.signal(signal.SIGINT, self._before)
+
+
+def _code(tally: Tally) -> int:
+    """Exit code of a run: that of its first failure."""
+    from cellway import errors
+
+    if tally.run_status == "cancelled":
+        return errors.Cancelled.exit_code
+    failed = tally.failed()
+    if not failed:
+        return 0 if tally.run_status in {"completed", "cached"} else errors.StepError.exit_code
+    kind = getattr(errors, str((failed[0].error or {}).get("kind")), errors.StepError)
+    return int(kind.exit_code)
+
+
+def _closing(console: Console, project: Project, tally: Tally, *, quiet: bool) -> None:
+    """What failed, the summary, and where to look next."""
+    for step_run in tally.failed():
+        failure(console, project, step_run)
+    numbers = {status: tally.number(status) for status in WORDS}
+    lead = "" if quiet else "\n"
+    console.print(lead + summary(console, numbers, tally.elapsed, _saved(project, tally)))
+    if quiet:
+        return
+    hints = []
+    if tally.run_status == "cancelled":
+        hints.append(f"cellway run --resume {tally.run}")
+    elif tally.failed():
+        hints += [f"cellway logs {tally.failed()[0].step}", f"cellway run --resume {tally.run}"]
+    elif tally.number("completed"):
+        hints += ["cellway artifacts", "cellway why STEP"]
+        ran = [found for found in tally.step_runs.values() if found.status.value == "completed"]
+        notebooks = next((found.notebook for found in ran if found.notebook), None)
+        if notebooks is not None:
+            console.print(console.style(f"executed notebooks: {_folder(project, notebooks)}", "dim"))
+    if hints:
+        console.print(console.style(f"next: {' · '.join(hints)}", "dim"))
+
+
+def _saved(project: Project, tally: Tally) -> float:
+    """Seconds that the reused steps took when they ran."""
+    producers = [found.producer for found in tally.step_runs.values() if found.status.value == "cached"]
+    executed = [project.ledger.step_run(producer) for producer in producers if producer is not None]
+    return sum(took(found) or 0.0 for found in executed)
+
+
+def _folder(project: Project, notebook: str) -> str:
+    return shown_path(str((project.state / notebook).parent)) + "/"
+
+
+def failure(console: Console, project: Project, step_run: StepRun) -> None:
+    """The author's own traceback, the cell, and where the executed notebook is; on the error stream."""
+    error = step_run.error or {}
+    err = console.err
+    where = [f"step {step_run.step}"]
+    if error.get("cell") is not None:
+        where.append(f"cell {error['cell'] + 1}")
+    if error.get("line") is not None:
+        where.append(f"line {error['line']}")
+    console.print(stream=err)
+    head = console.style("error: ", "red", "bold", stream=err)
+    console.print(f"{head}{', '.join(where)}: {error_line(error)}", stream=err)
+    traceback = error.get("traceback") or ()
+    text = traceback if isinstance(traceback, str) else "\n".join(traceback)
+    if text:
+        console.print(stream=err)
+        console.print((text if console.colours(err) else without_styles(text)).rstrip(), stream=err)
+        console.print(stream=err)
+    if error.get("fix"):
+        console.print(console.style("  fix: ", "green", "bold", stream=err) + str(error["fix"]), stream=err)
+    if step_run.notebook:
+        path = shown_path(str(project.state / step_run.notebook))
+        console.print(console.style(f"executed notebook: {path}", "dim", stream=err), stream=err)

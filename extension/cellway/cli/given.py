@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cellway.cli.parsing import Call, similar
@@ -24,16 +23,6 @@ def selection(call: Call) -> Selection:
 
     force = call.listed("--no-cache") or (("*",) if call.flag("--no-cache") else ())
     return Selection(call.listed("--only"), call.listed("--from"), call.listed("--until"), force)
-
-
-def selects(call: Call) -> bool:
-    """Whether anything but a whole, ordinary run is asked for."""
-    return any(call.flag(name) for name in ("--only", "--from", "--until", "--no-cache"))
-
-
-def wants_types(call: Call) -> bool:
-    """Whether parameters are given whose types only the notebook knows."""
-    return call.flag("--parameter") or call.flag("--parameters") or any(name.startswith(PREFIX) for name in os.environ)
 
 
 def parameters(call: Call, known: tuple[Parameter, ...], console: Console) -> dict[str, Any]:
@@ -113,6 +102,8 @@ def _example(parameter: Parameter) -> str:
 
 def _file(path: str) -> dict[str, Any]:
     """The mapping in a JSON, YAML or TOML file."""
+    from pathlib import Path
+
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeError) as error:

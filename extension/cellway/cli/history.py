@@ -9,8 +9,10 @@ from cellway.cli.parsing import Call, similar
 from cellway.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from cellway.project import Project
-    from cellway.records import StepRun
+    from cellway.records import Run, StepRun
 
 
 def runs(console: Console, call: Call) -> int:
@@ -34,22 +36,35 @@ def runs(console: Console, call: Call) -> int:
     if not found:
         console.print("no runs yet" if status is None else f"no {status} runs")
         return 0
+    differing = _differing(found)
     rows = []
     for run in found:
         mark, _, _ = WORDS[run.status.value]
         time = seconds(run.ended - run.started) if run.ended is not None else ""
-        parameters = ", ".join(f"{name}={value!r}" for name, value in run.parameters.items())
+        shown = {name: value for name, value in run.parameters.items() if (run.source, name) in differing}
+        parameters = ", ".join(f"{name}={value!r}" for name, value in shown.items())
         rows.append([mark, run.id, run.pipeline, run.status.value, when(run.started), time, parameters])
-    head = ("", "run", "pipeline", "status", "started", "took", "parameters")
-    console.table(rows, head, styles=("", "bold", "", "", "dim", "dim", "dim"))
+    head = ("", "run", "pipeline", "status", "started", "took", "parameters that differ" if differing else "")
+    console.table(rows, head, styles=("", "bold", "", "", "dim", "dim", ""))
     return 0
+
+
+def _differing(found: Sequence[Run]) -> set[tuple[str, str]]:
+    """Notebook and name of the parameters that do not have the same value in all of these runs."""
+    first: dict[tuple[str, str], object] = {}
+    differing = set()
+    for run in found:
+        for name, value in run.parameters.items():
+            if first.setdefault((run.source, name), value) != value:
+                differing.add((run.source, name))
+    return differing
 
 
 def why(console: Console, call: Call) -> int:
     """``cellway why STEP [--run RUN]``."""
     from cellway.cli.following import error_line, took
     from cellway.cli.places import project_here
-    from cellway.cli.running import DIFF_LINES, changes
+    from cellway.cli.planning import DIFF_LINES, changes
 
     project = project_here(console, call)
     found = project.why(call.required(), call.text("--run") or "last")
@@ -77,13 +92,11 @@ def _details(console: Console, project: Project, found: StepRun) -> None:
         provider = found.providers.get(name)
         rows.append(["input", name, f"from {provider}, " * bool(provider) + fingerprint[:12]])
     rows += [["file", file.path, file.digest[:12] or "was not there"] for file in found.files]
-    if found.producer is not None and found.status.value == "cached":
-        rows.append(["results of", found.producer, ""])
     if found.notebook is not None:
         rows.append(["notebook", shown_path(str(project.state / found.notebook)), ""])
     if rows:
         console.print()
-        console.table(rows, styles=("dim", "", "dim"), wide=1)
+        console.table(rows, styles=("dim", "", "dim"))
 
 
 def logs(console: Console, call: Call) -> int:

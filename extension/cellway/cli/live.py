@@ -15,7 +15,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from cellway.cli.console import ASCII, WORDS, Console, seconds, without_styles
+from cellway.cli.console import ASCII, WORDS, Console, cells, seconds, without_styles
 from cellway.cli.following import FINISHED, Tally, error_line, took
 
 if TYPE_CHECKING:
@@ -98,12 +98,12 @@ class LiveView:
     def _render(self) -> RenderableType:
         width = self._rich.width
         table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0), expand=False)
-        table.add_column(width=1, no_wrap=True)
-        longest = max((len(name) for name in self._tally.status), default=4)
-        table.add_column(max_width=max(12, min(longest, width // 3)), no_wrap=True, overflow="ellipsis")
-        table.add_column(width=9, no_wrap=True)
-        table.add_column(justify="right", min_width=6, no_wrap=True)
-        table.add_column(no_wrap=True, overflow="ellipsis", ratio=None)
+        longest = max((cells(name) for name in self._tally.status), default=4)
+        name = max(min(longest, width // 3), 4)
+        # Every width is given: left to itself, a long note would squeeze the columns in front of it.
+        for size, right in ((1, False), (name, False), (9, False), (7, True)):
+            table.add_column(width=size, no_wrap=True, overflow="ellipsis", justify="right" if right else "left")
+        table.add_column(width=max(width - name - 25, 8), no_wrap=True, overflow="ellipsis")
         hidden = self._rows(table)
         parts: list[RenderableType] = [table]
         if hidden:

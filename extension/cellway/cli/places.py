@@ -24,8 +24,8 @@ def project_of(call: Call, source: str) -> Project:
 def project_here(console: Console, call: Call) -> Project:
     """The project of a command that names no notebook: ``--project``, else the one around the current folder.
 
-    Where there is none, and a single folder below has been used as one (by ``cellway run notebooks/a.ipynb`` from here),
-    that is meant.
+    Where there is none, and a single folder below has been used as one (by ``cellway run notebooks/a.ipynb``), that is
+    meant.
 
     Raises:
         UsageError: several folders below could be meant.

@@ -68,7 +68,7 @@ def _graph(console: Console, call: Call, project: Project, source: str) -> int:
 
 def _terminal_graph(console: Console, pipeline: Pipeline, text: str) -> None:
     for line in text.splitlines():
-        console.print(fit(line, console.width) if console.is_terminal() else line)
+        console.print(fit(line, console.room) if console.room else line)
     if pipeline.parameters:
         console.print()
         rows = [[p.name, p.type or "any", _json(p.default), p.help] for p in pipeline.parameters]
@@ -102,16 +102,18 @@ def artifacts(console: Console, call: Call) -> int:
     from cellway.records import RANDOM
 
     project, step = project_here(console, call), call.word()
-    found = project.artifacts(run=call.text("--run") or "last", step=step)[::-1]
+    found = project.artifacts(run=call.text("--run") or "last", step=step)
     if console.json:
         console.data([_described(item) for item in found])
         return 0
+    order = list(dict.fromkeys(item.step for item in found))
     rows = []
-    for item in found:
+    for item in sorted(found, key=lambda item: order.index(item.step), reverse=True):
         artifact = item.artifact
         if artifact.name != RANDOM:
             name = f"{item.step}.{artifact.name}"
-            rows.append([name, artifact.type, _shape(artifact), size(artifact.size), artifact.fingerprint[:12]])
+            type_ = _short(artifact.type)
+            rows.append([name, type_, _shape(artifact), size(artifact.size), artifact.fingerprint[:12]])
     if not rows:
         console.print("no artifacts" if step is None else f"step {step} left no artifacts")
         return 0
@@ -180,7 +182,7 @@ def _wide_table(console: Console, head: list[str], rows: list[list[str]]) -> Non
     """As many columns as the terminal has room for; how many more there are is said."""
     widths = [min(max(map(cells, (name, *(row[i] for row in rows)))), 24) for i, name in enumerate(head)]
     shown, used = 0, 0
-    while shown < len(head) and used + widths[shown] <= console.width - 16 * (shown + 1 < len(head)):
+    while shown < len(head) and used + widths[shown] <= (console.room or 10_000) - 16 * (shown + 1 < len(head)):
         used += widths[shown] + 2
         shown += 1
     shown = max(shown, 1)
@@ -191,7 +193,12 @@ def _wide_table(console: Console, head: list[str], rows: list[list[str]]) -> Non
 
 
 def _pairs(console: Console, value: Any) -> None:
-    if isinstance(value, dict):
+    """A mapping or list of the sidecar, as a table where it is one."""
+    if isinstance(value, dict) and value and all(isinstance(item, dict) for item in value.values()):
+        head = list(dict.fromkeys(str(name) for item in value.values() for name in item))
+        rows = [[str(name), *(_cell(item.get(key)) for key in head)] for name, item in value.items()]
+        console.table(rows, ["", *head], styles=("bold",))
+    elif isinstance(value, dict):
         console.table([[str(name), _cell(item)] for name, item in value.items()], styles=("dim", ""))
     elif isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
         head = list(dict.fromkeys(str(name) for item in value for name in item))
@@ -203,8 +210,14 @@ def _pairs(console: Console, value: Any) -> None:
 
 
 def _cell(value: Any) -> str:
+    """A value of a preview; long numbers are rounded to six digits."""
     if value is None:
         return ""
+    if isinstance(value, str) and len(value) > 9 and "." in value:
+        try:
+            value = float(value)
+        except ValueError:
+            return str(value)
     if isinstance(value, float):
         return f"{value:.6g}"
     return value if isinstance(value, str) else _json(value)
@@ -214,6 +227,12 @@ def _json(value: Any) -> str:
     import json
 
     return json.dumps(value, ensure_ascii=False)
+
+
+def _short(type_: str) -> str:
+    """``sklearn.RandomForestClassifier`` for ``sklearn.ensemble._forest.RandomForestClassifier``."""
+    first, _, rest = type_.partition(".")
+    return f"{first}.{rest.rpartition('.')[2]}" if rest else first
 
 
 def _shape(artifact: Artifact) -> str:

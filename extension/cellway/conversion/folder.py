@@ -182,9 +182,9 @@ def _update(target: Path, files: Mapping[str, bytes], overwrite: bool) -> None:
         _write(target / name, files[name])
     for name in gone:
         (target / name).unlink(missing_ok=True)
-        with contextlib.suppress(OSError):  # only if nothing else is in there
-            if (target / name).parent != target:
-                (target / name).parent.rmdir()
+        with contextlib.suppress(OSError):  # up to the first that holds something else
+            for parent in (target / name).relative_to(target).parents[:-1]:
+                (target / parent).rmdir()
     (target / _JOURNAL).unlink(missing_ok=True)
 
 

@@ -279,11 +279,10 @@ def _begin(
 ) -> dict[str, Any]:
     package = names.package if standalone else "cellway_magics"
     renamed = "" if names.artifacts == "artifacts" else f" as {names.artifacts}"
-    known = {*step.reads, *step.writes, *step.optional}
     arguments = [names.handover, f"step={_quote(step.name)}"]
     for keyword, values in (
         ("watch", [name for name in step.may_change if name in step.later]),
-        ("later", [name for name in step.later if name in known]),
+        ("later", list(step.later)),  # names of other steps too: they may share objects with what this one takes
         ("optional", list(optional)),
     ):
         if values:
@@ -374,7 +373,9 @@ def _gap(before: Code, after: Code) -> int:
         return 2
     end = _start(before) + before.source.count("\n")
     imports = [code.source.startswith(("import ", "from ")) for code in (before, after)]
-    return 1 if imports[0] != imports[1] or _start(after) - end > 1 else 0
+    if all(imports):
+        return 0  # lines between them are imports that the step does not use
+    return 1 if any(imports) or _start(after) - end > 1 else 0
 
 
 # --- text ------------------------------------------------------------------------------------------------------

@@ -34,7 +34,7 @@ def seed(step: Step) -> int:
     """What a step's generators start from, in a pipeline whose seed is 0; as :func:`cellway.planning.seed` has it."""
     if isinstance(step.options.seed, int):
         return step.options.seed
-    return int(fingerprint.digest("seed", 0, step.name)[:8], 16)
+    return int(fingerprint.text("seed", f"0:{step.name}")[:8], 16)
 
 
 def check_seeding(pipeline: Pipeline) -> None:

@@ -20,6 +20,7 @@ from cellway.errors import PluginError
 from cellway.records import Parameter, Pipeline
 
 ROOT = "cellway_magics.artifacts"
+_PACKAGES = ("cellway_magics", "cellway")
 _HEADER = """\
 # SPDX-License-Identifier: BSD-3-Clause
 # Part of cellway ({module}), copied so that this folder runs by itself.
@@ -90,7 +91,7 @@ def _needs(path: Path) -> Iterator[str]:
         waiting.extend(ast.iter_child_nodes(node))
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names if _ours(alias.name))
-        elif isinstance(node, ast.ImportFrom) and node.module and _ours(node.module):
+        elif isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] in _PACKAGES:
             yield node.module
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) and _ours(node.value):

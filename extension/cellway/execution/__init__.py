@@ -46,6 +46,7 @@ class RunOptions:
         cancel: set to cancel the run; a :class:`~cellway.backends.Cancellation` can also ask for haste.
         pause: seconds before the first retry; doubled for each further one.
         sign_key: with which pickles are signed, in hexadecimal.
+        materializers: plug-ins as ``module:attribute``, asked before the built-in ones.
     """
 
     jobs: int = field(default_factory=usual_jobs)
@@ -54,6 +55,7 @@ class RunOptions:
     cancel: threading.Event = field(default_factory=Cancellation)
     pause: float = 1.0
     sign_key: str | None = None
+    materializers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

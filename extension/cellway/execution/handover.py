@@ -51,6 +51,8 @@ class Request:
         project_modules: folders whose modules belong to the project.
         declared: files and globs of ``--reads``.
         sign_key: key with which pickles are signed, in hexadecimal.
+        materializers: plug-ins as ``module:attribute``, asked before the built-in ones.
+        current: fingerprint of the value that each name has when the step starts.
     """
 
     step: str
@@ -68,6 +70,8 @@ class Request:
     project_modules: tuple[str, ...] = ()
     declared: tuple[str, ...] = ()
     sign_key: str | None = None
+    materializers: tuple[str, ...] = ()
+    current: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +120,8 @@ def write(folder: Path, request: Request, store: Store) -> None:
         "project_modules": list(request.project_modules),
         "declared": list(request.declared),
         "sign_key": request.sign_key,
+        "materializers": list(request.materializers),
+        "current": dict(request.current),
     }
     try:
         folder.mkdir(parents=True, mode=0o700)

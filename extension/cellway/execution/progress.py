@@ -149,6 +149,22 @@ class Progress:
                 found = (step.name, earlier.artifacts[RANDOM])
         return found
 
+    def current(self, state: State) -> dict[str, str]:
+        """Fingerprint of the value that each name has where a step starts, as far as is known."""
+        found: dict[str, str] = {}
+        for step in self.pipeline.steps[: state.step.position]:
+            earlier = self.states[step.name]
+            facts = self.known(step.name)
+            for name in step.deletes:
+                found.pop(name, None)
+            for name in (*step.writes, *facts.changed):
+                artifact = earlier.artifacts.get(name) if earlier.phase is Phase.DONE else None
+                if artifact is None:
+                    found.pop(name, None)
+                else:
+                    found[name] = artifact.fingerprint
+        return found
+
     def outdated(self, state: State) -> bool:
         """Whether a step stands on values that are no longer right."""
         providers = self.providers(state)

@@ -40,7 +40,14 @@ def begun(run: str, state: State, inputs: Inputs, status: Status) -> StepRun:
     )
 
 
-def task(setting: Setting, state: State, step_run: StepRun, inputs: Inputs, outputs: tuple[str, ...]) -> Task:
+def task(
+    setting: Setting,
+    state: State,
+    step_run: StepRun,
+    inputs: Inputs,
+    outputs: tuple[str, ...],
+    current: Mapping[str, str],
+) -> Task:
     """Everything that it takes to execute a step.
 
     Args:
@@ -49,6 +56,7 @@ def task(setting: Setting, state: State, step_run: StepRun, inputs: Inputs, outp
         step_run: as begun, with the path for the executed notebook.
         inputs: what the step starts from.
         outputs: names that it must store.
+        current: fingerprint of the value that each name has where the step starts.
     """
     step = state.step
     providers = dict(step_run.providers)
@@ -69,6 +77,8 @@ def task(setting: Setting, state: State, step_run: StepRun, inputs: Inputs, outp
         project_modules=(setting.context.root,),
         declared=step.options.reads,
         sign_key=setting.options.sign_key,
+        materializers=setting.options.materializers,
+        current=current,
     )
     return Task(
         request=request,
@@ -78,7 +88,7 @@ def task(setting: Setting, state: State, step_run: StepRun, inputs: Inputs, outp
         make=lambda: setting.make_notebook(
             step, {name: provider for name, provider in providers.items() if name != RANDOM}, request.outputs
         ),
-        kernel=step.options.kernel or setting.pipeline.kernel,
+        kernel=step.options.kernel or setting.context.kernel,
         language=setting.pipeline.language,
         parameters={name: setting.context.parameters[name] for name in step.parameters},
         options=step.options,

@@ -243,7 +243,8 @@ class Scheduler:
         state.stale = False
         state.stop = type(state.stop)()
         state.step_run = step_run
-        task = recording.task(self.setting, state, step_run, inputs, self.progress.outputs(state))
+        outputs, current = self.progress.outputs(state), self.progress.current(state)
+        task = recording.task(self.setting, state, step_run, inputs, outputs, current)
 
         def work() -> None:
             performed = perform(
@@ -264,15 +265,15 @@ class Scheduler:
     def _receive(self) -> Iterator[Event]:
         """Wait for news for a moment, and pass on what there is."""
         with contextlib.suppress(queue.Empty):
-            # What came in stays in this list until it is noted: Ctrl-C may strike in between.
+            # What came in stays in this list until it is told: Ctrl-C may strike in between.
             self.noting = self.noting or [self.inbox.get(timeout=_TICK)]
             while True:
                 yield from self._note(*self.noting[0])
-                self.noting.clear()
                 self.noting.append(self.inbox.get_nowait())
 
     def _note(self, state: State, step_run: StepRun, news: JobEvent | Performed) -> Iterator[Event]:
         if isinstance(news, JobEvent):
+            self.noting.clear()
             if not state.stale:
                 yield self._event(news.kind, state, step_run, data=news.data)
             return
@@ -280,6 +281,7 @@ class Scheduler:
         self.decider.finished += 1
         step_run = recording.ended(state, step_run, news)
         state.step_run = step_run
+        self.noting.clear()
         if step_run.status is Status.FAILED and not state.stale and news.retry and self._may_retry(state):
             yield from self._retry(state, step_run)
             return
@@ -311,8 +313,11 @@ class Scheduler:
         state.release()
 
     def _judge_later(self, finished: State) -> Iterator[Event]:
-        """Find later steps that stand on values which are no longer right, and let them run again."""
-        for state in self.states[finished.step.position + 1 :]:
+        """Find steps that stand on values which are no longer right, and let them run again.
+
+        The one that has just finished is among them: it may have drawn from generators that an earlier one moved on.
+        """
+        for state in self.states[finished.step.position :]:
             if state.stale or state.phase not in {Phase.RUNNING, Phase.DONE, Phase.FAILED, Phase.LEFT_OUT}:
                 continue
             if not self.progress.outdated(state):

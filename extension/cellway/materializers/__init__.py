@@ -16,8 +16,10 @@ import secrets
 from collections.abc import Sequence
 from typing import Any, BinaryIO, NamedTuple, Protocol, runtime_checkable
 
-from cellway import fingerprint
 from cellway.errors import CannotStore, CellwayError, PluginError, StoreError
+from cellway.fingerprint import blob_hasher
+from cellway.fingerprint import digest as digest_of
+from cellway.fingerprint import file as file_digest
 from cellway.materializers.pickled import TooLarge
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -175,7 +177,7 @@ def probe(value: Any, extra: Sequence[Materializer] = ()) -> tuple[str, str]:
                 materializer.write(value, file)  # type: ignore[arg-type]
             except CannotStore:
                 raise
-            except Exception:  # noqa: BLE001, PERF203, S112 (as in `write`: the next in line is asked)
+            except Exception:  # noqa: BLE001, S112 (as in `write`: the next in line is asked)
                 continue
             return materializer.name, file.digest()
     raise CannotStore("no materializer accepts it")
@@ -183,7 +185,7 @@ def probe(value: Any, extra: Sequence[Materializer] = ()) -> tuple[str, str]:
 
 def artifact_fingerprint(materializer: str, digest: str, member: str | None) -> str:
     """Fingerprint of an artifact: equal fingerprints, equal values."""
-    return fingerprint.digest("artifact", materializer, digest, member)
+    return digest_of("artifact", materializer, digest, member)
 
 
 def sign(key: str, digest: str) -> str:
@@ -209,7 +211,7 @@ def check_signature(key: str, digest: str, signature: str | None, path: str, nam
         problem = "is not signed"
     elif not hmac.compare_digest(signature, sign(key, digest)):
         problem = "was signed with another key"
-    elif fingerprint.file(path) != digest:
+    elif file_digest(path) != digest:
         problem = "has changed since it was signed"
     else:
         return
@@ -228,7 +230,7 @@ class _Hashing:
     def __init__(self, file: BinaryIO | None, limit: int | None = None) -> None:
         self._file = file
         self.limit = limit
-        self._state = fingerprint.blob_hasher()
+        self._state = blob_hasher()
         self.size = 0
         self.failure: OSError | None = None
 

@@ -34,7 +34,7 @@ class Array:
         if array.size:
             flat = array if array.flags.c_contiguous else array.T
             # A view as bytes: datetimes and structures export no buffer of their own.
-            file.write(memoryview(flat.reshape(-1).view(np.uint8)) if array.dtype.itemsize else b"")
+            file.write(flat.reshape(-1).view(np.uint8).data if array.dtype.itemsize else b"")
         if not value.flags.writeable:
             file.write(_READ_ONLY)
 

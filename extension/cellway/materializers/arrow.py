@@ -65,9 +65,9 @@ class Arrow:
         meta = dict(table.schema.metadata or {})
         spec = json.loads(meta.pop(_KEY))
         if spec["kind"].startswith("pandas."):
-            from cellway.materializers import frames
+            from cellway.materializers.frames import decode
 
-            return frames.decode(table, spec, window.view)
+            return decode(table, spec, window.view)
         if spec["kind"].startswith("polars."):
             return _to_polars(table, spec)
         table = table.replace_schema_metadata(None if spec["metadata"] is None else meta)
@@ -86,9 +86,9 @@ class Arrow:
 def _encode(value: Any, home: str) -> Any:
     """An Arrow table or record batch with the way back in its metadata; ``None`` if the way back is not exact."""
     if home == "pandas":
-        from cellway.materializers import frames
+        from cellway.materializers.frames import encode
 
-        encoded = frames.encode(value)
+        encoded = encode(value)
         if encoded is None:
             return None
         batch, spec = encoded
@@ -148,7 +148,8 @@ def _from_polars(value: Any) -> Any:
         return None
     newest = pl.CompatLevel.newest()
     empty = _marked(frame.clear().to_arrow(compat_level=newest), spec)
-    if pl.from_arrow(empty).schema != frame.schema:
+    restored = pl.from_arrow(empty)
+    if not isinstance(restored, pl.DataFrame) or restored.schema != frame.schema:
         return None
     table = frame.to_arrow(compat_level=newest).combine_chunks()
     restored = pl.from_arrow(table.slice(0, 1))

@@ -10,7 +10,9 @@ mapping; and the memory order of ``to_numpy()`` stays the same, which decides ab
 
 from __future__ import annotations
 
+import itertools
 import json
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -22,13 +24,13 @@ View = Callable[..., Any]
 Spec = dict[str, Any]
 
 _COPY_LIMIT = 64 << 20
-"""Bytes of a block that may be copied when it is read (bit-packed booleans, rows that do not end at 8 bytes)."""
+"""Bytes of a block that may be copied when it is read (bit-packed booleans, Fortran order, rows that do not end at 8 bytes)."""
 
 _NUMBERS = frozenset("iufb")
 _UNITS = ("s", "ms", "us", "ns")
 
 
-class _Unknown(Exception):  # noqa: N818 (a signal, not an error)
+class _Unknown(Exception):
     """Something that the description has no word for."""
 
 
@@ -44,7 +46,7 @@ def encode(value: Any) -> tuple[Any, Spec] | None:
         return None
     writer = _Writer()
     try:
-        spec = writer.object(value)
+        spec = writer.value(value)
         batch = writer.batch()
     except _Unknown:
         return None
@@ -60,7 +62,7 @@ def decode(table: Any, spec: Spec, view: View) -> Any:
         spec: the description that goes with it.
         view: makes numpy arrays of Arrow buffers.
     """
-    return _Reader(table, view).object(spec)
+    return _Reader(table, view).value(spec)
 
 
 def _borrowed(buffer: Any, dtype: Any, count: int, offset: int = 0) -> Any:
@@ -92,7 +94,7 @@ class _Writer:
         self.names.append(str(name))
         return len(self.arrays) - 1
 
-    def object(self, value: Any) -> Spec:
+    def value(self, value: Any) -> Spec:
         import pandas as pd
 
         if type(value) is pd.DataFrame:
@@ -144,14 +146,14 @@ class _Writer:
             values = values._ndarray
         if type(values) is not np.ndarray or layout(values) == "strided":
             raise _Unknown
-        if len(values) > 1 and values.size and not values.flags.c_contiguous and values.flags.f_contiguous:
-            raise _Unknown
+        turned = bool(values.size and values.flags.f_contiguous and not values.flags.c_contiguous)
         fields = [self.add(_number(row), label) for row, label in zip(values, labels, strict=True)]
         masked = any(self.arrays[field].null_count for field in fields)
         packed = values.dtype.kind == "b"
-        if values.nbytes > _COPY_LIMIT and (packed or (len(values) > 1 and (masked or values[0].nbytes % 8))):
+        copied = packed or turned or (len(values) > 1 and (masked or values[0].nbytes % 8))
+        if values.nbytes > _COPY_LIMIT and copied:
             raise _Unknown
-        return {"numpy": values.dtype.str, "fields": fields}
+        return {"numpy": values.dtype.str, "fields": fields, **({"order": "F"} if turned else {})}
 
     def column(self, values: Any, label: object) -> Spec:
         """One column: a numpy array or one of pandas' extension arrays."""
@@ -287,7 +289,7 @@ def _frequency(freq: Any) -> str | None:
 
 def _scalar(label: Any) -> Any:
     """A label that JSON keeps."""
-    if label is None or (type(label) in {str, bool, int, float} and label == label):
+    if label is None or type(label) in {str, bool, int} or (type(label) is float and not math.isnan(label)):
         json.dumps(label).encode()
         return label
     raise _Unknown
@@ -340,7 +342,7 @@ class _Reader:
             (column,) = column.chunks if column.num_chunks == 1 else (column.combine_chunks(),)
         return column
 
-    def object(self, spec: Spec) -> Any:
+    def value(self, spec: Spec) -> Any:
         import pandas as pd
 
         if spec["kind"] == "pandas.DataFrame":
@@ -366,7 +368,8 @@ class _Reader:
                 blocks.append((self.column(block["values"]), where))
             else:
                 rows = [self.field(position) for position in block["fields"]]
-                blocks.append((self.block(rows, np.dtype(block["numpy"]), spec["rows"]), where))
+                values = self.block(rows, np.dtype(block["numpy"]), spec["rows"])
+                blocks.append((np.asarray(values, order=block.get("order", "C")), where))
         return internals.create_dataframe_from_blocks(blocks, self.index(spec["index"]), _from_labels(spec["labels"]))
 
     def block(self, rows: list[Any], dtype: Any, count: int) -> Any:
@@ -376,7 +379,7 @@ class _Reader:
         if dtype.kind != "b" and count and rows:
             buffers = [row.buffers()[1] for row in rows]
             step = count * dtype.itemsize
-            if all(right.address - left.address == step for left, right in zip(buffers, buffers[1:], strict=False)):
+            if all(right.address - left.address == step for left, right in itertools.pairwise(buffers)):
                 if len(rows) == 1:
                     return self.view(buffers[0], dtype, count, 0).reshape(1, count)
                 if self.view is not _borrowed:

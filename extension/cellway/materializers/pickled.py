@@ -17,6 +17,7 @@ import pickle
 import struct
 import sys
 import types
+from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 from cellway.errors import CannotStore, StoreError
@@ -93,22 +94,25 @@ class Pickled:
         return describe(value)
 
 
-def dumps(value: Any, limit: int | None = None) -> tuple[memoryview, list[pickle.PickleBuffer]]:
+def dumps(
+    value: Any, limit: int | None = None, *, canonical: bool = False
+) -> tuple[memoryview, list[pickle.PickleBuffer]]:
     """Take a value apart: the stream, and the buffers that it refers to (not copied).
 
     Args:
         limit: give up above that many bytes.
+        canonical: for :func:`essence`, not for loading.
 
     Raises:
         CannotStore: something in the value has no stored form, or it is larger than the limit.
     """
     try:
-        return _dumps(value, _Plain, limit, {})
+        return _dumps(value, _CanonicalPlain if canonical else _Plain, limit, {})
     except _Dynamic:
-        return _dumps(value, _cloud(), limit, {})
+        return _dumps(value, _cloud(canonical), limit, {})
     except (pickle.PicklingError, AttributeError, TypeError, ValueError, NotImplementedError) as refused:
         try:
-            cloud = _cloud()
+            cloud = _cloud(canonical)
         except CannotStore:
             raise CannotStore(_reason(refused)) from refused
         try:
@@ -117,6 +121,26 @@ def dumps(value: Any, limit: int | None = None) -> tuple[memoryview, list[pickle
             raise CannotStore(_reason(error)) from error
     except RecursionError as error:
         raise CannotStore("it is nested too deeply") from error
+
+
+def essence(value: Any) -> str:
+    """Digest of what a value is, whatever its texts' identities: equal before and after a round trip.
+
+    pickle writes a text once and refers to it by identity afterwards. Loading can make two equal texts one (names of
+    attributes), so the bytes of a value that nobody touched may differ from those it came from.
+
+    Raises:
+        CannotStore: something in the value has no stored form.
+    """
+    from cellway.fingerprint import blob_hasher
+
+    stream, buffers = dumps(value, canonical=True)
+    state = blob_hasher()
+    state.update(stream)
+    for buffer in buffers:
+        state.update(struct.pack("<Q", buffer.raw().nbytes))
+        state.update(buffer.raw())
+    return state.hexdigest()
 
 
 def loads(stream: Any, buffers: Any) -> Any:
@@ -131,7 +155,9 @@ def _reason(error: BaseException) -> str:
 _ERRORS = (pickle.PicklingError, AttributeError, TypeError, ValueError, NotImplementedError, RecursionError)
 
 
-def _dumps(value: Any, kind: Any, limit: int | None, hulls: dict[int, Any]) -> tuple[memoryview, list[pickle.PickleBuffer]]:
+def _dumps(
+    value: Any, kind: Any, limit: int | None, hulls: dict[int, Any]
+) -> tuple[memoryview, list[pickle.PickleBuffer]]:
     stream = io.BytesIO() if limit is None else _Limited(limit)
     buffers: list[pickle.PickleBuffer] = []
     total = 0
@@ -152,7 +178,7 @@ def _dumps(value: Any, kind: Any, limit: int | None, hulls: dict[int, Any]) -> t
     try:
         pickler.dump(value)
     except _ERRORS as error:
-        if kind is _Plain or isinstance(error, CannotStore):
+        if issubclass(kind, _Plain) or isinstance(error, CannotStore):
             raise
         raise CannotStore(_reason(error)) from error
     if not hulls:
@@ -181,7 +207,7 @@ class _Limited(io.BytesIO):
         return super().write(data)
 
 
-class _Dynamic(Exception):  # noqa: N818 (a signal, not an error)
+class _Dynamic(Exception):
     """Met a function or class that the plain pickler would store by a name which means nothing elsewhere."""
 
 
@@ -234,10 +260,25 @@ class _Plain(_Common, pickle.Pickler):
         return self.special(obj)
 
 
-def _cloud() -> Any:
+class _Canonical:
+    """Refers to equal texts as one."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._texts: dict[Any, Any] = {}
+
+    def persistent_id(self, obj: Any) -> Any:
+        return self._texts.setdefault(obj, obj) if type(obj) is str else None
+
+
+class _CanonicalPlain(_Canonical, _Plain):
+    pass
+
+
+def _cloud(canonical: bool = False) -> Any:
     """The pickler for what the notebook itself defines; a class made on first use, as it derives from cloudpickle's."""
-    global _cloud_pickler  # noqa: PLW0603
-    if _cloud_pickler is None:
+    global _cloud_picklers  # noqa: PLW0603
+    if _cloud_picklers is None:
         try:
             import cloudpickle
         except ImportError as error:
@@ -245,11 +286,12 @@ def _cloud() -> Any:
                 "functions and classes of the notebook are stored with cloudpickle, which is not installed here",
                 fix="install cloudpickle in the kernel's environment",
             ) from error
-        _cloud_pickler = _make_cloud(cloudpickle)
-    return _cloud_pickler
+        cloud = _make_cloud(cloudpickle)
+        _cloud_picklers = cloud, type("CanonicalCloud", (_Canonical, cloud), {})
+    return _cloud_picklers[canonical]
 
 
-_cloud_pickler: Any = None
+_cloud_picklers: tuple[Any, Any] | None = None
 
 
 def _make_cloud(cloudpickle: Any) -> Any:
@@ -263,34 +305,47 @@ def _make_cloud(cloudpickle: Any) -> Any:
 
         def reducer_override(self, obj: Any) -> Any:
             if isinstance(obj, type):
-                if obj is self.own or not _top_level(obj):
+                if _top_level(obj) and obj is not self.own:
+                    return (
+                        NotImplemented if obj in self.open else (_notebook_class, (obj.__qualname__, self.spare(obj)))
+                    )
+                if obj in self.open or _importable(obj):
                     return super().reducer_override(obj)
-                if obj in self.open:
-                    return NotImplemented
-                return _notebook_class, (obj.__qualname__, self.spare(obj))
+                # Of no module, or of no name in it: by value, under an identity that comes from its content.
+                with self.identified(obj):
+                    return super().reducer_override(obj)
             if isinstance(obj, types.FunctionType):
-                return _attached(super().reducer_override(obj), obj)
+                return _detached(super().reducer_override(obj), obj)
+            if isinstance(obj, types.CellType):
+                return _reduce_cell(obj)
             if isinstance(obj, types.CodeType) and "ipykernel" in obj.co_filename:
                 # The cell's temporary file carries the kernel's process id: equal functions would have unequal bytes.
                 return internals._code_reduce(obj.replace(co_filename="<notebook>"))
             return self.special(obj)
 
         def spare(self, kind: Any) -> bytes | None:
-            """The class by value, for a step that does not define it; the same bytes for the same class."""
-            tracked = getattr(internals, "_DYNAMIC_CLASS_TRACKER_BY_CLASS", None)
+            """The class by value, for a step that does not define it; ``None`` where that is not possible."""
             try:
-                if tracked is None:
+                with self.identified(kind):
                     return self.by_value(kind)
-                tracked[kind] = ""
-                from cellway import fingerprint
-
-                tracked[kind] = fingerprint.digest("class", self.by_value(kind))[:32]
-                return self.by_value(kind)
             except (*_ERRORS, CannotStore):
                 return None
+
+        @contextlib.contextmanager
+        def identified(self, kind: Any) -> Iterator[None]:
+            """Let cloudpickle know the class by its content: a random identity would make equal classes unequal bytes."""
+            known = getattr(internals, "_DYNAMIC_CLASS_TRACKER_BY_CLASS", None)
+            if known is None or known.get(kind):
+                yield
+                return
+            from cellway.fingerprint import digest
+
+            known[kind] = ""
+            try:
+                known[kind] = digest("class", self.by_value(kind))[:32]
+                yield
             finally:
-                if tracked is not None:
-                    tracked.pop(kind, None)
+                known.pop(kind, None)
 
         def by_value(self, kind: Any) -> bytes:
             file = io.BytesIO()
@@ -308,13 +363,40 @@ def _top_level(kind: type) -> bool:
     return kind.__module__ == "__main__" and getattr(main, kind.__qualname__, None) is kind
 
 
-def _attached(reduced: Any, function: types.FunctionType) -> Any:
-    """cloudpickle's reduce tuple of a function, changed so that its globals are the notebook's at the other end."""
-    main = sys.modules.get("__main__")
-    if main is None or function.__globals__ is not main.__dict__ or not isinstance(reduced, tuple) or len(reduced) != 6:
+def _importable(kind: type) -> bool:
+    """Whether a class is found under its name in a module."""
+    found: Any = sys.modules.get(kind.__module__)
+    for part in kind.__qualname__.split("."):
+        found = getattr(found, part, None)
+    return found is kind and kind.__module__ != "__main__"
+
+
+def _detached(reduced: Any, function: types.FunctionType) -> Any:
+    """cloudpickle's reduce tuple of a function, with two changes.
+
+    Its cells are stored as themselves, so that two functions which share a variable go on sharing it. And the globals of a
+    function of the notebook are the notebook's at the other end.
+    """
+    if not isinstance(reduced, tuple) or len(reduced) != 6:
         return reduced
-    make, (code, _, *rest), state, _, _, setter = reduced
-    return make, (code, _NAMESPACE, *rest), (setter, state), None, None, _settle
+    make, (code, space, name, defaults, _), (attributes, slots), _, _, setter = reduced
+    state = attributes, {**slots, "__closure__": None}
+    main = sys.modules.get("__main__")
+    if main is None or function.__globals__ is not main.__dict__:
+        return make, (code, space, name, defaults, function.__closure__), state, None, None, setter
+    return make, (code, _NAMESPACE, name, defaults, function.__closure__), (setter, state), None, None, _settle
+
+
+def _reduce_cell(cell: types.CellType) -> Any:
+    # Made empty and filled afterwards: what is in it may refer back to it (a recursive inner function).
+    try:
+        return types.CellType, (), (cell.cell_contents,), None, None, _fill
+    except ValueError:
+        return types.CellType, ()
+
+
+def _fill(cell: types.CellType, content: tuple[Any]) -> None:
+    (cell.cell_contents,) = content
 
 
 class _Namespace:

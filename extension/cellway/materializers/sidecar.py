@@ -71,9 +71,10 @@ def _pandas(value: Any, kind: str) -> dict[str, Any] | None:
     columns = [head.iloc[:, place].tolist() for place in range(len(names))]
     rows = [[_cell(item) for item in row] for row in zip(*(part.tolist() for part in index), *columns, strict=True)]
     found: dict[str, Any] = {
-        "schema": [{"name": _label(label), "dtype": str(dtype)} for label, dtype in zip(frame.columns, frame.dtypes, strict=True)][
-            : 20 * _COLUMNS
-        ],
+        "schema": [
+            {"name": _label(label), "dtype": str(dtype)}
+            for label, dtype in zip(frame.columns, frame.dtypes, strict=True)
+        ][: 20 * _COLUMNS],
         "shape": shape,
         "rows": len(frame),
         "preview": {"columns": [_label(frame.index.name) or "index" for _ in index] + names, "rows": rows},
@@ -91,7 +92,11 @@ def _extremes(column: Any) -> dict[str, Any]:
     if column.dtype != object and len(column) > found["nulls"]:
         try:
             found["min"], found["max"] = _cell(column.min()), _cell(column.max())
-        except (TypeError, ValueError, NotImplementedError):  # unordered categories, nested values: no order, no extremes
+        except (
+            TypeError,
+            ValueError,
+            NotImplementedError,
+        ):  # unordered categories, nested values: no order, no extremes
             found.pop("min", None)
     return found
 
@@ -155,7 +160,7 @@ def _numpy(value: Any, kind: str) -> dict[str, Any] | None:
         nulls = 0 if missing is None else int(missing.sum())
         found["summary"] = {"": {"nulls": nulls}}
         if nulls < value.size:
-            there = value if nulls == 0 else value[~missing]
+            there = value if missing is None else value[~missing]
             found["summary"][""].update(min=_cell(there.min()), max=_cell(there.max()))
     return found
 
@@ -221,7 +226,8 @@ def _short(value: Any, depth: int) -> str:
             return f"<{kind.__name__} of {len(value):,}>"
         if kind is dict:
             items = [
-                f"{_short(key, depth - 1)}: {_short(item, depth - 1)}" for key, item in itertools.islice(value.items(), 20)
+                f"{_short(key, depth - 1)}: {_short(item, depth - 1)}"
+                for key, item in itertools.islice(value.items(), 20)
             ]
         else:
             items = [_short(item, depth - 1) for item in itertools.islice(value, 20)]

@@ -10,7 +10,7 @@ from cellway.errors import UnreadableNotebook, UsageError
 
 def absolute(path: str | os.PathLike[str]) -> str:
     """The path from the root on, ``..`` resolved and links kept: a notebook is where its author sees it."""
-    return os.path.abspath(path)  # noqa: PTH100 - Path.resolve() follows links
+    return os.path.abspath(path)  # Path.resolve() would follow links
 
 
 def load(path: str | os.PathLike[str]) -> tuple[str, str]:

@@ -32,6 +32,7 @@ def build(notebook: Notebook, names: Sequence[Names]) -> Pipeline:
         assemblies[name] = assembly
     _check_language(timeline)
     _check_interleaving(timeline, assemblies)
+    _check_function_state(timeline, assemblies)
     order = list(assemblies)
     _check_after(timeline, assemblies, order)
     tests = _tests(timeline)
@@ -127,6 +128,27 @@ def _check_interleaving(timeline: Timeline, assemblies: dict[str, Assembly]) -> 
                     step=name,
                     fix="give this cell a step name of its own",
                 )
+
+
+def _check_function_state(timeline: Timeline, assemblies: dict[str, Assembly]) -> None:
+    """A function that remembers its calls would start anew in each step that carries it."""
+    users: dict[tuple[int, int], list[str]] = {}
+    for name, assembly in assemblies.items():
+        own = (piece for piece in assembly.pieces if piece.statement.function is not None)
+        for piece in (*assembly.symbols.values(), *own):
+            users.setdefault(piece.position, []).append(name)
+            function = piece.statement.function
+            if function is None or not function.stateful or len(users[piece.position]) != 2:  # noqa: PLR2004
+                continue
+            timeline.report(
+                "function-state",
+                f"`{function.name}` remembers earlier calls ({function.stateful}), and both step "
+                f"{users[piece.position][0]} and step {name} use it; each would start anew",
+                piece,
+                name=function.name,
+                step=name,
+                fix="keep the state in a variable of its own, or use the function in one step only",
+            )
 
 
 def _check_after(timeline: Timeline, assemblies: dict[str, Assembly], order: list[str]) -> None:

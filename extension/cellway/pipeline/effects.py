@@ -91,13 +91,15 @@ def of_statement(statement: Statement, lookup: Lookup, aliases: Mapping[str, set
     for reference in statement.may_change:
         outcome.may_change.setdefault(reference.name, reference.line)
     for call in statement.calls:
-        function = lookup(call.function)
-        if function is None:
-            continue
-        effect = of_function(function, lookup)
-        _note(outcome.changes, effect.global_changes | changed_arguments(call, function, effect), call.line)
-        _note(outcome.may_change, effect.global_may_change, call.line)
-        _note(outcome.binds, effect.global_binds, call.line)
+        # ``g = f`` and then ``g(x)``: what the name is an alias of may be what is called.
+        for name in (call.function, *sorted(aliased(call.function, aliases))):
+            function = lookup(name)
+            if function is None:
+                continue
+            effect = of_function(function, lookup)
+            _note(outcome.changes, effect.global_changes | changed_arguments(call, function, effect), call.line)
+            _note(outcome.may_change, effect.global_may_change, call.line)
+            _note(outcome.binds, effect.global_binds, call.line)
     for found in (outcome.changes, outcome.may_change):
         for name, line in list(found.items()):
             _note(found, aliased(name, aliases), line)

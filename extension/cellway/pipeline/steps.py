@@ -99,7 +99,6 @@ class Assembly:
 
     def _statement(self, piece: Piece) -> None:
         statement = piece.statement
-        lookup = effects.of_statement(statement, self._function_at(piece.position), self._aliases)
         for name, line in effects.referenced(statement.reads).items():
             if name not in self.bound:
                 self.need(name, piece, line, hard=name not in self.maybe)
@@ -108,16 +107,18 @@ class Assembly:
                 self.need(name, piece, line, hard=False)
         if statement.opaque and statement.kind is not StatementKind.IMPORT:
             self._everything(piece)
-        for name, line in lookup.changes.items():
+        # After the reads: what they carry brings aliases along.
+        outcome = effects.of_statement(statement, self._function_at(piece.position), self._aliases)
+        for name, line in outcome.changes.items():
             if name not in self.bound:
                 self.need(name, piece, line, hard=False)
                 self.may_change[name] = None
             if not self._is_definition(name, piece.position):
                 self.writes[name] = None
-        for name in lookup.may_change:
+        for name in outcome.may_change:
             if name not in self.bound:
                 self.may_change[name] = None
-        for name, line in lookup.binds.items():
+        for name, line in outcome.binds.items():
             self.maybe.setdefault(name, (piece, line))
             self.writes[name] = None
         effects.follow_aliases(statement, self._aliases)
@@ -190,6 +191,11 @@ class Assembly:
         if symbol.cell.index not in own:
             if symbol.position not in self.symbols:
                 self.symbols[symbol.position] = symbol
+                for name in symbol.statement.binds if symbol.statement.mutable else ():
+                    # ``OTHER = BASE``: whichever of the two the step changes, it changes both, so it needs both.
+                    for other in self.timeline.one_object.get(name, ()):
+                        self._aliases.setdefault(name, set()).add(other)
+                        self.need(other, reader, reader.statement.line, hard=False, at=at)
                 for reference in symbol.statement.reads:
                     self.need(reference.name, symbol, reference.line)
         for reference in symbol.statement.deferred:

@@ -29,6 +29,7 @@ class Timeline:
         opaque: steps with code that cannot be followed, with the position of that code.
         seeds: positions of seeding outside steps: each begins a new chain of generator state.
         seeded: whether anything in the notebook seeds the global generators.
+        one_object: constant → other constants that are the same object, or hold it.
     """
 
     def __init__(self, notebook: Notebook, names: Sequence[Names]) -> None:
@@ -49,6 +50,7 @@ class Timeline:
         self.modules: dict[str, None] = {}
         self.skipped: dict[str, int] = {}
         self._aliases: dict[str, dict[str, set[str]]] = {}
+        self.one_object: dict[str, set[str]] = {}
         for cell, cell_names in zip(notebook.cells, names, strict=True):
             self._read(cell, cell_names)
 
@@ -186,11 +188,18 @@ class Timeline:
         if self._carry(piece, owner=step, constants=False):
             return
         aliases = self._aliases.setdefault(step, {})
+        for name, others in self.one_object.items():
+            aliases.setdefault(name, set()).update(others)
         outcome = effects.of_statement(statement, self._lookup(piece.position), aliases)
         effects.follow_aliases(statement, aliases)
         if statement.opaque:
             self.opaque.setdefault(step, piece.position)
-        hard = set(statement.ambient) & {"chdir", "environ", "sys.path", "module"}
+        hard = set(statement.ambient) & {"chdir", "environ", "sys.path"}
+        if self._changes_module(piece):
+            if self.portable(statement, piece.position) and not statement.binds:
+                self.ambient.append(piece)
+                return
+            hard.add("an attribute of a module")
         if hard:
             self.report(
                 "ambient",
@@ -210,6 +219,9 @@ class Timeline:
         statement = piece.statement
         if _NOT_REPEATED.match(statement.source) or self._carry(piece, owner=None, constants=True):
             return
+        if self._changes_module(piece) and self.portable(statement, piece.position) and not statement.binds:
+            self.ambient.append(piece)
+            return
         outcome = effects.of_statement(statement, self._lookup(piece.position), {})
         for name, line in outcome.changes.items():
             self._change(name, piece, line, Origin.LOST, None)
@@ -225,6 +237,20 @@ class Timeline:
                 level="warning",
                 fix="if steps need what it does, tag the cell %%setup",
             )
+
+    def _changes_module(self, piece: Piece) -> bool:
+        """Whether it assigns to an attribute of an imported module: ``config.DEBUG = True``."""
+        if "attribute" not in piece.statement.ambient:
+            return False
+        for reference in piece.statement.changes:
+            binding = self.scope.nearest(reference.name, piece.position)
+            if binding is None or binding.piece.statement.kind is not StatementKind.IMPORT:
+                continue
+            # Not `x.a = np.append(...)`, where numpy only looks like being appended to.
+            target = rf"^\s*{re.escape(reference.name)}\s*[.\[][^=\n]*=(?!=)"
+            if re.search(target, piece.statement.source, re.MULTILINE):
+                return True
+        return False
 
     def _carry(self, piece: Piece, *, owner: str | None, constants: bool) -> bool:
         """Enter a statement as a symbol if it can stand in any step; ``False`` if it cannot."""
@@ -247,6 +273,12 @@ class Timeline:
             self.scope.add_function(piece.position, statement.function)
         for name in statement.binds:
             self.scope.add(Binding(name, Origin.SYMBOL, piece, owner))
+            self.one_object.pop(name, None)
+        if kind is StatementKind.CONSTANT:
+            for new, old in statement.aliases:
+                # ``OTHER = BASE``: whichever of the two a step changes, it changes both.
+                self.one_object.setdefault(new, set()).add(old)
+                self.one_object.setdefault(old, set()).add(new)
         return True
 
     def _change(self, name: str, piece: Piece, line: int, origin: Origin, step: str | None) -> None:

@@ -152,11 +152,13 @@ class Context:
 
     def looked_at(self) -> set[str]:
         """Files and folders that decided what was planned: as long as none of them moves, the plan stays the same."""
+        from cellway.planning.environment import specifications
+
         found = {self.folder, self.root, *self.files.looked_at}
         # A new file beside a module may be found before it.
         found.update(os.path.dirname(path) for path in self.files.looked_at if path.endswith(".py"))
-        for environment in self.environments.values():
-            found.update(environment.paths)
+        for kernel, installed in self.environments.items():
+            found.update(installed.paths, specifications(kernel))
         return found
 
     def close(self) -> None:

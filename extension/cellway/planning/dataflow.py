@@ -20,18 +20,18 @@ def resolve(pipeline: Pipeline, facts: Mapping[str, Facts]) -> Mapping[str, Mapp
     Returns:
         ``step → name → providing step``: the nearest earlier one that binds or changes the name, or is known to change
         it. Names without a provider are parameters or carried. The state of the random generators is the name
-        ``RANDOM``: from step to step among those that are known to draw, in a seeded notebook.
+        ``RANDOM``: from step to step among those of one chain that are known to draw, in a seeded notebook.
     """
     resolution: dict[str, Mapping[str, str]] = {}
     providers: dict[str, str] = {}
-    drew: str | None = None
+    drew: dict[int, str] = {}
     for step in pipeline.steps:
         known = facts.get(step.name, _NOTHING)
         found = {name: providers[name] for name in step.reads if name in providers}
         if step.draws and known.draws:
-            if drew is not None:
-                found[RANDOM] = drew
-            drew = step.name
+            if step.chain in drew:
+                found[RANDOM] = drew[step.chain]
+            drew[step.chain] = step.name
         resolution[step.name] = found
         for name in step.deletes:
             providers.pop(name, None)

@@ -15,8 +15,8 @@ from typing import Any
 
 from cellway import fingerprint
 from cellway.errors import UsageError
+from cellway.planning.modules import OWN
 
-_OWN = frozenset({"cellway", "cellway_magics", "__main__", "__future__"})
 _FORMAT = 1
 
 
@@ -42,7 +42,7 @@ class Environment:
 
     def unknown(self, modules: Iterable[str]) -> list[str]:
         """First names that belong neither to a distribution nor to the standard library."""
-        known = (self._modules, self._standard, _OWN)
+        known = (self._modules, self._standard, OWN)
         return sorted(name for name in modules if not any(name in names for names in known))
 
     def strays(self, module: str) -> list[str]:
@@ -56,7 +56,7 @@ class Environment:
     def distributions(self, modules: Iterable[str]) -> dict[str, str]:
         """Distributions to which modules belong, and what these require, and so on: name → version."""
         found: dict[str, str] = {}
-        queue = [name for module in modules for name in self._modules.get(module, ()) if module not in _OWN]
+        queue = [name for module in modules for name in self._modules.get(module, ()) if module not in OWN]
         while queue:
             name = queue.pop()
             entry = self._distributions.get(name)
@@ -192,22 +192,28 @@ def _stat(*parts: str) -> str:
     return f"{stat.st_mtime_ns}:{stat.st_ino}"
 
 
-def _kernelspec(name: str) -> Mapping[str, Any] | None:
-    """The content of ``kernel.json``, looked for where Jupyter looks (its documentation, "data files")."""
+def specifications(kernel: str | None) -> list[str]:
+    """Paths at which Jupyter looks for the ``kernel.json`` of a kernel (its documentation, "data files"), in order."""
+    if kernel is None:
+        return []
     home = os.path.expanduser("~")
     folders = [path for path in os.environ.get("JUPYTER_PATH", "").split(os.pathsep) if path]
     folders.append(os.environ.get("JUPYTER_DATA_DIR") or _user_folder(home))
     folders.append(os.path.join(sys.prefix, "share", "jupyter"))
     folders += [os.path.join(os.environ.get("PROGRAMDATA", "C:\\ProgramData"), "jupyter")] if os.name == "nt" else []
     folders += ["/usr/local/share/jupyter", "/usr/share/jupyter"] if os.name != "nt" else []
-    for folder in folders:
-        for spelled in dict.fromkeys((name, name.lower())):
-            try:
-                with open(os.path.join(folder, "kernels", spelled, "kernel.json"), encoding="utf-8") as file:
-                    spec: Mapping[str, Any] = json.load(file)
-                return spec
-            except (OSError, ValueError):
-                continue
+    names = dict.fromkeys((kernel, kernel.lower()))
+    return [os.path.join(folder, "kernels", name, "kernel.json") for folder in folders for name in names]
+
+
+def _kernelspec(name: str) -> Mapping[str, Any] | None:
+    for path in specifications(name):
+        try:
+            with open(path, encoding="utf-8") as file:
+                spec: Mapping[str, Any] = json.load(file)
+            return spec
+        except (OSError, ValueError):
+            continue
     return None
 
 

@@ -74,17 +74,19 @@ class Files:
             import glob
 
             found = sorted(glob.glob(path, recursive=True))
-        return [file for item in found for file in (_walk(item) if os.path.isdir(item) else (item,))]
+        return [file for item in found for file in (self._inside(item) if os.path.isdir(item) else (item,))]
 
     def folders(self, texts: Iterable[str]) -> list[str]:
         """Those texts that name folders, as absolute paths."""
         paths = [os.path.normpath(os.path.join(self._folder, os.path.expanduser(text))) for text in texts]
+        self.looked_at.update(paths)
         return [path for path in paths if os.path.isdir(path)]
 
     def holding(self, module: str) -> list[str]:
         """Folders of the project in which a module or package of this name lies; virtual environments are left out."""
         found = []
         for folder, folders, files in os.walk(self._root):
+            self.looked_at.add(folder)
             folders[:] = sorted(
                 name
                 for name in folders
@@ -127,6 +129,13 @@ class Files:
             return known[1]
         return self._make(kind, path, make)
 
+    def _inside(self, folder: str) -> Iterator[str]:
+        for parent, folders, files in os.walk(folder):
+            self.looked_at.add(parent)
+            folders.sort()
+            for name in sorted(files):
+                yield os.path.join(parent, name)
+
     def _make(self, kind: str, path: str, make: Callable[[str], str]) -> str | None:
         # Twice if it is being written right now; what is read then is not kept.
         for _ in range(2):
@@ -165,13 +174,6 @@ def _spelled(path: str) -> str:
 def _settled(stat: str, now: int) -> bool:
     modified, changed = stat.split(":")[:2]
     return now - max(int(modified), int(changed)) > _SETTLED_NS
-
-
-def _walk(folder: str) -> Iterator[str]:
-    for parent, folders, files in os.walk(folder):
-        folders.sort()
-        for name in sorted(files):
-            yield os.path.join(parent, name)
 
 
 def _without_blake3(path: str) -> str:

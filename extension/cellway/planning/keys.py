@@ -63,7 +63,7 @@ def seed(step: Step, context: Context) -> int:
     """
     if isinstance(step.options.seed, int):
         return step.options.seed
-    return int(fingerprint.digest("seed", context.seed, step.name)[:8], 16)
+    return int(fingerprint.text("seed", f"{context.seed}:{step.name}")[:8], 16)
 
 
 def parameter(name: str, context: Context) -> str:

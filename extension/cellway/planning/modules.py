@@ -32,6 +32,9 @@ _DYNAMIC_TEXT = re.compile(
 )
 _RUNNERS = ("exec", "eval", "run_path", "run_module")
 _DYNAMIC_CALLS = frozenset((*_RUNNERS, "walk_packages", "iter_modules", "spec_from_file_location", "SourceFileLoader"))
+OWN = frozenset({"cellway", "cellway_magics", "__main__", "__future__"})
+"""Never part of a key: what cellway brings along does not change what a step computes."""
+
 _SKIPPED = frozenset({"__pycache__", "node_modules", "site-packages", "dist-packages"})
 
 
@@ -127,7 +130,7 @@ class _Walk:
         if imports.dynamic and not self._everything:
             self._everything = True
             for folder in self._folders:
-                for dotted in _modules_below(folder):
+                for dotted in _modules_below(folder, self._files.looked_at):
                     self._visit(dotted)
         for target, names in imports.names:
             base = _absolute(target, module, is_package)
@@ -155,6 +158,8 @@ class _Walk:
     def _visit(self, dotted: str, *, optional: bool = False) -> bool:
         """Find a module and the packages around it; whether it is below the folders."""
         parts = dotted.split(".")
+        if parts[0] in OWN:
+            return False
         for count in range(1, len(parts) + 1):
             name = ".".join(parts[:count])
             if name not in self._found:
@@ -175,6 +180,7 @@ class _Walk:
         package, _, name = dotted.rpartition(".")
         folders = self._found[package] if package else (*self._folders, *self._elsewhere.get(name, ()))
         portions = []
+        self._files.looked_at.update(folders or ())
         for folder in folders or ():
             inner = os.path.join(folder, name)
             for suffix in _SUFFIXES:
@@ -267,19 +273,21 @@ def _names_in(folder: str) -> Iterator[str]:
         name, dot, _ = entry.name.partition(".")
         if (
             name.isidentifier()
+            and name != "__init__"
             and name not in _SKIPPED
             and (entry.is_dir() if not dot else entry.name.endswith(_SUFFIXES))
         ):
             yield name
 
 
-def _modules_below(folder: str) -> Iterator[str]:
+def _modules_below(folder: str, looked_at: set[str]) -> Iterator[str]:
     """Dotted names of all modules below a folder; virtual environments in it are left out."""
+    looked_at.add(folder)
     for name in _names_in(folder):
         inner = os.path.join(folder, name)
         if not os.path.isdir(inner):
             yield name
         elif not os.path.exists(os.path.join(inner, "pyvenv.cfg")):
             yield name
-            for below in _modules_below(inner):
+            for below in _modules_below(inner, looked_at):
                 yield f"{name}.{below}"

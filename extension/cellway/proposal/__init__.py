@@ -64,7 +64,13 @@ def propose(notebook: Notebook, names: Sequence[Names]) -> tuple[Proposal, ...]:
     for cell in cells:
         cell.classify(symbols)
     first_data = next((cell.index for cell in cells if cell.data), len(notebook.cells))
-    result = [proposal for cell in cells if (proposal := _before_data(cell, first_data))]
+    result: list[Proposal] = []
+    above: set[str] = set()
+    for cell in cells:
+        proposal = _before_data(cell, above) if cell.index < first_data else None
+        if proposal:
+            result.append(proposal)
+        above |= cell.binds
     roles = {proposal.cell: proposal.role for proposal in result}
     # A constant that is computed from a parameter is not one that can be carried.
     parameters = {name for cell in cells if roles.get(cell.index) is Role.PARAMETERS for name in cell.binds}
@@ -95,8 +101,8 @@ def _facts(notebook: Notebook, names: Sequence[Names]) -> list[CellFacts]:
 def _symbols(cells: Sequence[CellFacts], without: Iterable[str] = ()) -> set[str]:
     """Names that are only ever bound by something that can be carried, and depend on nothing else."""
     bound = {name for cell in cells for name in cell.binds}
-    symbols = set(bound) - set(without)
     statements = [statement for cell in cells for statement in cell.statements]
+    symbols = bound - set(without) - _changed_constants(statements)
     changed = True
     while changed:
         changed = False
@@ -110,18 +116,49 @@ def _symbols(cells: Sequence[CellFacts], without: Iterable[str] = ()) -> set[str
     return symbols
 
 
-def _before_data(cell: CellFacts, first_data: int) -> Proposal | None:
-    """Parameters and setup stand above the first cell that computes something."""
-    if not cell.statements or cell.index >= first_data or cell.data:
-        return None
+def _changed_constants(statements: Sequence[Statement]) -> set[str]:
+    """Names whose object does not stay as it was made: changed in place, directly, by an alias or by a function."""
+    functions = {statement.function.name: statement.function for statement in statements if statement.function}
+    changing = {name for name, function in functions.items() if function.changes}
+    while (
+        callers := {
+            name for name, function in functions.items() if any(call.function in changing for call in function.calls)
+        }
+        - changing
+    ):
+        changing |= callers
+    changed = {reference.name for statement in statements for reference in statement.changes}
+    for function in functions.values():
+        changed.update(function.global_changes, function.global_may_change)
+    for statement in statements:
+        for call in statement.calls:
+            if call.function in changing:
+                changed.update(name for _, name in call.arguments)
+    aliases = [pair for statement in statements for pair in statement.aliases]
+    while more := {name for pair in aliases if changed.intersection(pair) for name in pair} - changed:
+        changed |= more
+    rebound = {name for function in functions.values() for name in function.global_binds}
+    fixed = {StatementKind.IMPORT, StatementKind.FUNCTION, StatementKind.CLASS}
+    for statement in statements:
+        if statement.kind in fixed or (statement.kind is StatementKind.CONSTANT and not statement.mutable):
+            changed.difference_update(statement.binds)
+    return changed | rebound
+
+
+def _before_data(cell: CellFacts, above: set[str]) -> Proposal | None:
+    """Parameters and setup stand above the first cell that computes something.
+
+    Args:
+        cell: one of those above.
+        above: names bound before it; a parameter has one default, so none of them can be one.
+    """
     kinds = {statement.kind for statement in cell.statements}
-    if kinds == {StatementKind.CONSTANT}:
+    if kinds == {StatementKind.CONSTANT} and not cell.binds & above and len(cell.binds) == len(cell.statements):
         values = [_literal(statement) for statement in cell.statements]
         if all(values) and "plain" in values:
             return Proposal(cell.index, Role.PARAMETERS, None, "plain values above the first step")
-    if kinds == {StatementKind.AMBIENT} and not all(
-        _EXTENSION.match(statement.source) for statement in cell.statements
-    ):
+    extensions = all(_EXTENSION.match(statement.source) for statement in cell.statements)
+    if kinds == {StatementKind.AMBIENT} and not extensions:
         return Proposal(cell.index, Role.SETUP, None, "settings that every step needs")
     return None
 

@@ -77,7 +77,7 @@ def _slug(heading: str) -> str:
     import unicodedata
 
     text = re.sub(r"!?\[([^\]]*)\]\([^)]*\)|<[^>]*>", r"\1", heading)  # links, markup
-    text = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
+    text = unicodedata.normalize("NFKD", text.casefold()).encode("ascii", "ignore").decode()
     text = re.sub(r"^(?:(?:step|part|chapter|section)\s+)?[\d.\s:)-]*\s*", "", text.strip()) or text
     words = re.findall(r"[a-z0-9]+", text)
     words = words[1:] if len(words) > 1 and words[0] in {"a", "an", "the", "our"} else words
