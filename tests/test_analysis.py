@@ -195,7 +195,7 @@ SUMMARIES = (
     Summary("def f(x):\n    y = x\n    y.append(1)", ("x",), ("x",)),
     Summary("def f(x):\n    for y in x:\n        y['k'] = 1", ("x",), ("x",)),
     Summary("def f(x):\n    x = x.assign(a=1)\n    return x", ("x",)),
-    Summary("def f(x):\n    return x.mean() * FACTOR", ("x",), (), ("FACTOR",)),
+    Summary("def f(x):\n    return x.mean() / FACTOR", ("x",), (), ("FACTOR",)),
     Summary("def f():\n    global g\n    g = 1", global_binds=("g",)),
     Summary("def f(x):\n    cache[x] = 1", ("x",), (), ("cache",), global_changes=("cache",)),
     Summary("def f():\n    other(state)", (), (), ("other", "state"), (), (), ("state",), {"other": (("0", "state"),)}),

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from small_notebooks import MOVING, SMALL, build, read, truth, write
 
 from cellway import conversion
-from cellway.errors import Refusal, UsageError
+from cellway.errors import Refusal, StoreError, UsageError
 from cellway.records import Pipeline
 
 BINDER = Path(__file__).parent.parent / "binder"
@@ -329,6 +329,24 @@ def test_a_folder_with_something_else_is_left_alone(small, tmp_path):
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["thesis.txt"]
     with pytest.raises(UsageError, match="is a file"):
         conversion.convert(build(small), small)
+
+
+def test_a_place_that_cannot_be_written_is_named(small):
+    with pytest.raises(StoreError, match=r"cannot be written to .*small\.ipynb"):
+        conversion.convert(build(small), small / "out")
+
+
+def test_an_edited_folder_is_brought_in_line_with_itself(small, tmp_path):
+    folder = conversion.convert(build(small), tmp_path / "out")
+    replace(folder / "pipeline.yaml", "default: 4", "default: 5")
+    edit(folder / "02_train.ipynb", "cell", lambda text: text + "\nextra = 1")
+    before = read(folder)
+    conversion.convert(before, folder, overwrite=True, workdir=conversion.workdir(folder))
+    again = read(folder)
+    assert comparable(again) == comparable(before)
+    assert conversion.workdir(folder) == tmp_path
+    [text] = cells_of(json.loads((folder / "01_load.ipynb").read_text()), "parameters")
+    assert text.startswith("n: int = 5")
 
 
 def test_a_file_of_the_users_in_the_way_is_kept(small, tmp_path):

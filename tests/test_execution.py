@@ -635,6 +635,7 @@ def test_killed_from_outside_no_kernel_is_left_and_the_run_resumes(world: World)
     events = world.run(book, run_id="doomed", resume=done)
     assert statuses(events) == {"a": "cached", "b": "completed"}
     assert world.ledger.run("doomed").status is Status.COMPLETED
+    assert not list((world.folder / "tmp").iterdir())
 
 
 def test_ctrl_c_at_the_terminal(world: World) -> None:

@@ -1,7 +1,8 @@
 """Value → digest, named digests → :class:`~cellway.records.Key`.
 
 Every pre-image starts with its record type, and every piece is delimited by its length, so that no two structures share
-a pre-image (``1`` and ``"1"``, ``["ab"]`` and ``["a", "b"]`` differ). What cannot be encoded is refused. The digests are
+a pre-image (``1`` and ``"1"``, ``["ab"]`` and ``["a", "b"]`` differ). What cannot be encoded is refused. The digests
+are
 pinned in ``tests/test_fingerprint.py``: changing one empties every cache, so it must be on purpose.
 
 Small texts and keys use SHA-256 from the standard library (no import on a fully cached run); blobs use BLAKE3, which
@@ -88,12 +89,12 @@ def text(record: str, value: str) -> str:
 
 
 def blob_hasher() -> Hasher:
-    """A hasher for blobs: BLAKE3, or a marked BLAKE2b where the package is missing (a kernel of another environment)."""
+    """A hasher for blobs: BLAKE3, or a marked BLAKE2b where the package is missing (kernels of other environments)."""
     try:
         from blake3 import blake3
     except ImportError:
         return _Blake2()
-    return blake3()  # type: ignore[no-any-return]
+    return blake3()
 
 
 def file(path: str) -> str:
@@ -147,8 +148,7 @@ def _encode(value: Any) -> Iterator[bytes]:
             yield from _encode(item)
     elif isinstance(value, Mapping):
         yield b"m%d:" % len(value)
-        for pair in sorted(b"".join(_encode(k)) + b"".join(_encode(v)) for k, v in value.items()):
-            yield pair
+        yield from sorted(b"".join(_encode(k)) + b"".join(_encode(v)) for k, v in value.items())
     else:
         raise TypeError(f"cannot fingerprint a {kind.__module__}.{kind.__qualname__}")
 

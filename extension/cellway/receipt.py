@@ -2,7 +2,8 @@
 
 A receipt holds the stat of everything that decided the keys (notebook, modules, data files, settings, the folders that
 packages are installed in, the stored blobs). As long as none of it moved, and the question is the same, every step is
-cached, without reading the notebook. Size, both times, inode and device are compared: writing to a file moves its ctime,
+cached, without reading the notebook. Size, both times, inode and device are compared: writing to a file moves its
+ctime,
 which no program can set back. In any doubt there is no receipt, and the keys are computed as usual.
 
 Standard library only, and no records: this is the path of a run in which nothing runs.
@@ -43,7 +44,7 @@ def read(folder: str, asked: str) -> Mapping[str, Any] | None:
     """The receipt for a question, if everything it rests on is as it was.
 
     Returns:
-        ``{"steps": [[step, producer id], …], "run": id, "pipeline": …}``, or ``None``.
+        ``{"steps": [[step, id of the executed step run, seconds], …], "pipeline": …, …}``, or ``None``.
     """
     try:
         with open(_path(folder, asked), encoding="utf-8") as stream:
@@ -65,7 +66,7 @@ def write(
     *,
     paths: Iterable[str],
     blobs: Iterable[str],
-    steps: Sequence[tuple[str, str]],
+    steps: Sequence[tuple[str, str, float]],
     started: float,
     **more: Any,
 ) -> bool:
@@ -74,6 +75,7 @@ def write(
     Args:
         paths: files and folders that decided the keys; those that do not exist count as missing.
         blobs: paths of the stored blobs; they are content-addressed, so that being there is enough.
+        steps: ``(step, id of the executed step run, seconds that it took)`` in order.
         started: when the run began to look, seconds since the epoch.
 
     Returns:

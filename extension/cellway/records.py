@@ -62,13 +62,13 @@ class StepOptions:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One cell of a notebook as read.
+    r"""One cell of a notebook as read.
 
     Attributes:
         index: position among all cells, from 0.
         id: the cell's id in the file, or one made from its position and content.
         kind: ``code``, ``markdown`` or ``raw``.
-        source: text as in the file, lines joined by ``\\n``.
+        source: text as in the file, lines joined by ``\n``.
         body: ``source`` without cellway's own magic line: what the author wrote, what is executed.
         offset: lines of ``source`` above ``body``; add it to a line of the body to get the line the author sees.
         step: the step of a ``STEP`` cell, the tested step of a ``TEST`` cell.
@@ -143,7 +143,8 @@ class Function:
         global_changes: free names that the body definitely changes in place.
         global_may_change: free names that it may change.
         calls: calls by plain name in the body, with arguments that are parameters or free names.
-        stateful: what the function remembers from call to call on itself (a mutable default that it changes, an attribute
+        stateful: what the function remembers from call to call on itself (a mutable default that it changes, an
+        attribute
             of its own), in words; else "".
     """
 
@@ -267,7 +268,8 @@ class Code:
 
     Attributes:
         role: ``symbol`` (a carried statement), ``setup`` (a whole ``%%setup`` cell) or ``cell`` (a cell of the step).
-        name: its name in the key: the bound names of a symbol, ``setup 1``, ``cell 1`` (counted within the step, so that
+        name: its name in the key: the bound names of a symbol, ``setup 1``, ``cell 1`` (counted within the step, so
+        that
             moving cells about elsewhere changes nothing).
         binds: names that it binds.
         source: verbatim.
@@ -308,7 +310,8 @@ class Step:
         deletes: names it deletes and does not bind again.
         after: steps that must have ended before, by data, ``--after`` or ambient order.
         draws: whether the generators' state is to be handed over (a seeded notebook, no ``--seed``).
-        chain: which stretch of the notebook it belongs to, as far as generators go: an untagged or ``%%setup`` cell that
+        chain: which stretch of the notebook it belongs to, as far as generators go: an untagged or ``%%setup`` cell
+        that
             seeds begins a new one, and state is handed over only between steps of one chain.
         position: place in the pipeline, from 0.
     """
@@ -586,7 +589,8 @@ class Event:
 
     Attributes:
         kind: ``run-started``, ``step-waiting`` (another run computes it), ``step-started``, ``cell`` (progress within a
-            step: ``data = {"cell": i, "cells": n}``), ``output`` (``data = {"stream": "stdout", "text": …}``), ``step-retry``,
+            step: ``data = {"cell": i, "cells": n}``), ``output`` (``data = {"stream": "stdout", "text": …}``),
+            ``step-retry``,
             ``step-finished``, ``step-outdated`` (started from a value that another step then changed; it runs again),
             ``run-finished``.
     """

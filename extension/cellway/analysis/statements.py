@@ -24,7 +24,8 @@ def read(body: str, impure: frozenset[str] = frozenset()) -> Names:
     """
     source, magics = ipython.transform(body) if ipython.needs(body) else (body, ())
     try:
-        module = compile(source, "<cell>", "exec", ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+        flags = ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+        module = compile(source, "<cell>", "exec", flags, dont_inherit=True)
     except SyntaxError as error:
         return Names(fingerprint.text("broken", body), (), (error.msg or "invalid syntax", error.lineno or 1))
     except (ValueError, RecursionError, MemoryError) as error:
@@ -140,7 +141,7 @@ def _own_function(node: ast.stmt, functions: Sequence[Function]) -> Function | N
 
 
 def _first_line(node: ast.stmt) -> int:
-    decorators = getattr(node, "decorator_list", [])
+    decorators: list[ast.expr] = getattr(node, "decorator_list", [])
     return min([node.lineno, *(decorator.lineno for decorator in decorators)])
 
 

@@ -207,11 +207,11 @@ class Walker:
         self.visit(value, keep=not plain)
         roots = self.roots(value) if plain else set()
         for target in targets:
-            if plain and isinstance(target, (ast.Tuple, ast.List)) and isinstance(value, (ast.Tuple, ast.List)):
-                if len(target.elts) == len(value.elts) and not any(isinstance(e, ast.Starred) for e in target.elts):
-                    for one, part in zip(target.elts, value.elts, strict=True):
-                        self._bind_target(one, self.roots(part))
-                    continue
+            pairs = _pairs(target, value) if plain else []
+            for one, part in pairs:
+                self._bind_target(one, self.roots(part))
+            if pairs:
+                continue
             self._bind_target(target, roots)
             if plain and not isinstance(target, ast.Name):
                 self.visit(value, keep=True)
@@ -449,9 +449,10 @@ class Walker:
         """Summary of a function; what its body reads is deferred."""
         parameters = _parameter_names(arguments)
         plain = {parameter.lstrip("*") for parameter in parameters}
-        declared = {n for s in body for g in _own_nodes(s) if isinstance(g, ast.Global) for n in g.names}
-        nonlocals = {n for s in body for g in _own_nodes(s) if isinstance(g, ast.Nonlocal) for n in g.names}
-        local = frozenset((_bindings(body) | plain) - declared - nonlocals)
+        nodes = _own_nodes(body)
+        declared = {name for node in nodes if isinstance(node, ast.Global) for name in node.names}
+        nonlocals = {name for node in nodes if isinstance(node, ast.Nonlocal) for name in node.names}
+        local = frozenset((_bindings(nodes) | plain) - declared - nonlocals)
         inner = Walker(self._magics, self._impure, local)
         inner.bound |= plain
         inner.walk(body)
@@ -751,6 +752,15 @@ def _passes(name: str, node: ast.Call) -> bool:
     return name in known.PASSING_FUNCTIONS or (name == "sum" and len(node.args) + len(node.keywords) > 1)
 
 
+def _pairs(target: ast.expr, value: ast.expr) -> list[tuple[ast.expr, ast.expr]]:
+    """``a, b = x, y`` taken apart; empty if it is not of that form."""
+    if not isinstance(target, (ast.Tuple, ast.List)) or not isinstance(value, (ast.Tuple, ast.List)):
+        return []
+    if len(target.elts) != len(value.elts) or any(isinstance(element, ast.Starred) for element in target.elts):
+        return []
+    return list(zip(target.elts, value.elts, strict=True))
+
+
 def _is_number(*nodes: ast.expr) -> bool:
     return any(isinstance(node, ast.Constant) and isinstance(node.value, (float, complex)) for node in nodes)
 
@@ -794,36 +804,37 @@ def _outward(call: Call, parameters: set[str], local: frozenset[str]) -> Call:
     return Call(call.function, call.line, arguments)
 
 
-def _own_nodes(node: ast.AST) -> Iterator[ast.AST]:
-    """A statement and its parts, without nested functions and classes, and without targets of comprehensions."""
-    yield node
-    if isinstance(node, (*_Functions, ast.ClassDef, ast.Lambda)):
-        return
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.comprehension):
-            for part in (child.iter, *child.ifs):
-                yield from _own_nodes(part)
-        else:
-            yield from _own_nodes(child)
+def _own_nodes(body: Sequence[ast.stmt]) -> list[ast.AST]:
+    """Statements and their parts, without nested functions and classes, and without targets of comprehensions."""
+    found: list[ast.AST] = []
+    waiting: list[ast.AST] = list(body)
+    while waiting:
+        node = waiting.pop()
+        found.append(node)
+        if isinstance(node, (ast.Name, ast.Constant, *_Functions, ast.ClassDef, ast.Lambda)):
+            continue
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.comprehension):
+                waiting += (child.iter, *child.ifs)
+            else:
+                waiting.append(child)
+    return found
 
 
-def _bindings(body: Sequence[ast.stmt]) -> set[str]:
+def _bindings(nodes: Iterable[ast.AST]) -> set[str]:
     """Names that the statements of a function bind: its locals."""
     found: set[str] = set()
-    for statement in body:
-        for node in _own_nodes(statement):
-            if isinstance(node, ast.Name) and isinstance(node.ctx, (ast.Store, ast.Del)):
+    for node in nodes:
+        if isinstance(node, ast.Name):
+            if isinstance(node.ctx, (ast.Store, ast.Del)):
                 found.add(node.id)
-            elif isinstance(node, (*_Functions, ast.ClassDef)):
+        elif isinstance(node, ast.alias):
+            found.add((node.asname or node.name).split(".")[0])
+        elif isinstance(node, (*_Functions, ast.ClassDef, ast.ExceptHandler, ast.MatchAs, ast.MatchStar)):
+            if node.name:
                 found.add(node.name)
-            elif isinstance(node, ast.alias):
-                found.add((node.asname or node.name).split(".")[0])
-            elif isinstance(node, ast.ExceptHandler) and node.name:
-                found.add(node.name)
-            elif isinstance(node, (ast.MatchAs, ast.MatchStar)) and node.name:
-                found.add(node.name)
-            elif isinstance(node, ast.MatchMapping) and node.rest:
-                found.add(node.rest)
+        elif isinstance(node, ast.MatchMapping) and node.rest:
+            found.add(node.rest)
     return found
 
 

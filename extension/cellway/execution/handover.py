@@ -6,14 +6,18 @@ all it names is there.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import shutil
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from cellway.errors import StepError, StoreError
+from cellway.ledger import processes
 from cellway.records import Artifact, Facts, FileRead
 
 FORMAT = 1
@@ -21,6 +25,9 @@ OPTIONAL_LIMIT = 1 << 20
 """Bytes up to which an output that no later step reads is kept."""
 
 _ARTIFACT = ("name", "fingerprint", "digest", "materializer", "size", "type", "member", "sidecar")
+
+_ABANDONED = 3600.0
+"""Seconds after which a hand-over folder without a request is nobody's."""
 
 
 class Store(Protocol):
@@ -122,6 +129,7 @@ def write(folder: Path, request: Request, store: Store) -> None:
         "sign_key": request.sign_key,
         "materializers": list(request.materializers),
         "current": dict(request.current),
+        "owner": [processes.host(), os.getpid(), processes.born(os.getpid())],
     }
     try:
         folder.mkdir(parents=True, mode=0o700)
@@ -175,6 +183,20 @@ def read(folder: Path, root: Path, store: Store) -> Result | None:
         skipped=tuple(said.get("skipped", ())),
         error=said.get("error"),
     )
+
+
+def sweep(folder: Path) -> None:
+    """Remove hand-over folders that were left behind by processes which were killed."""
+    with contextlib.suppress(OSError):
+        for left in list(folder.iterdir()):
+            try:
+                owner = json.loads((left / "request.json").read_text("utf-8"))["owner"]
+                dead = not processes.alive(*owner)
+            except (OSError, ValueError, KeyError, TypeError):
+                # Its maker is just about to write the request, or was killed before it could.
+                dead = time.time() - left.stat().st_mtime > _ABANDONED
+            if dead:
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def relative(path: str, root: Path) -> str:

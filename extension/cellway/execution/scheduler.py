@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from cellway import planning
 from cellway.backends import JobEvent
 from cellway.errors import CellwayError, StepError
-from cellway.execution import recording
+from cellway.execution import handover, recording
 from cellway.execution.deciding import Decider, Inputs
 from cellway.execution.performing import Performed, described, perform
 from cellway.execution.progress import Phase, Progress, State
@@ -51,6 +51,7 @@ class Scheduler:
         self.noting: list[Message] = []
         self.threads: dict[str, threading.Thread] = {}
         self.cancelled = False
+        self.swept = False
         self.decider = Decider(setting, self.progress)
         self._needed_for: object = None
         selected = planning.select(setting.pipeline, setting.context.selection, self.progress.resolution())
@@ -211,20 +212,14 @@ class Scheduler:
     def _left_out(self, state: State, inputs: Inputs, reason: str) -> Iterator[Event]:
         state.phase = Phase.LEFT_OUT
         state.use(inputs)
-        step_run = replace(
-            recording.begun(self.run.id, state, inputs, Status.SKIPPED), reason=reason, ended=time.time()
-        )
-        state.step_run = step_run
-        yield self._event("step-finished", state, step_run, reason)
+        state.step_run = self._closed(state, inputs, Status.SKIPPED, reason=reason)
+        yield self._event("step-finished", state, state.step_run, reason)
 
     def _fail_early(self, state: State, error: StepError) -> Iterator[Event]:
         state.phase = Phase.FAILED
         state.used = {}
-        step_run = replace(
-            recording.begun(self.run.id, state, {}, Status.FAILED), error=described(error), ended=time.time()
-        )
-        state.step_run = step_run
-        yield self._event("step-finished", state, step_run, error.message)
+        state.step_run = self._closed(state, {}, Status.FAILED, error=described(error))
+        yield self._event("step-finished", state, state.step_run, error.message)
         state.release()
 
     def _start(self, state: State, inputs: Inputs) -> Iterator[Event]:
@@ -243,6 +238,9 @@ class Scheduler:
         state.stale = False
         state.stop = type(state.stop)()
         state.step_run = step_run
+        if not self.swept:
+            self.swept = True
+            handover.sweep(self.setting.folder / "tmp")
         outputs, current = self.progress.outputs(state), self.progress.current(state)
         task = recording.task(self.setting, state, step_run, inputs, outputs, current)
 
@@ -377,9 +375,7 @@ class Scheduler:
                 continue
             reason = self._obstacle(state)
             state.phase = Phase.ENDED
-            state.step_run = replace(
-                recording.begun(self.run.id, state, {}, Status.SKIPPED), reason=reason, ended=time.time()
-            )
+            state.step_run = self._closed(state, {}, Status.SKIPPED, reason=reason)
             yield self._event("step-finished", state, state.step_run, reason)
 
     def _obstacle(self, state: State) -> str:

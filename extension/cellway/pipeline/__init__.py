@@ -1,6 +1,7 @@
 """Notebook + names → :class:`~cellway.records.Pipeline`.
 
-``build()`` never raises for what is wrong in the notebook: it collects every problem as a diagnostic, so that ``cellway check``
+``build()`` never raises for what is wrong in the notebook: it collects every problem as a diagnostic, so that
+``cellway check``
 can show them all; ``require()`` turns the errors among them into a :class:`~cellway.errors.Refusal`.
 """
 
@@ -138,7 +139,7 @@ def _check_function_state(timeline: Timeline, assemblies: dict[str, Assembly]) -
         for piece in (*assembly.symbols.values(), *own):
             users.setdefault(piece.position, []).append(name)
             function = piece.statement.function
-            if function is None or not function.stateful or len(users[piece.position]) != 2:  # noqa: PLR2004
+            if function is None or not function.stateful or len(users[piece.position]) != 2:
                 continue
             timeline.report(
                 "function-state",
@@ -183,7 +184,7 @@ def _check_after(timeline: Timeline, assemblies: dict[str, Assembly], order: lis
 
 
 def _tests(timeline: Timeline) -> list[tuple[Test, set[str]]]:
-    found = []
+    found: list[tuple[Test, set[str]]] = []
     for cell in timeline.tests:
         if cell.step not in timeline.cells:
             continue

@@ -14,7 +14,9 @@ from cellway.records import Cell, Function, Statement
 Position = tuple[int, int]
 """Cell index and statement index within the cell."""
 
-_IPYTHON_NAMES = frozenset({"get_ipython", "display", "exit", "quit", "__builtins__", "__name__", "__doc__", "__debug__"})
+_IPYTHON_NAMES = frozenset(
+    {"get_ipython", "display", "exit", "quit", "__builtins__", "__name__", "__doc__", "__debug__"}
+)
 _HISTORY_NAMES = re.compile(r"^(Out|In|_oh|_ih|_dh|_{1,3}|_i{1,3}|_i?\d+)$")
 
 

@@ -18,7 +18,8 @@ _CLASS_FACTORY = re.compile(r"\b(namedtuple|NamedTuple|Enum|IntEnum|StrEnum|Flag
 class Assembly:
     """Collects, statement by statement, what one step needs and does.
 
-    A name that the step has not bound itself is looked up in the notebook above the statement that reads it: the nearest
+    A name that the step has not bound itself is looked up in the notebook above the statement that reads it: the
+    nearest
     binding there decides whether it is an input, a parameter, or a symbol to carry.
     """
 
@@ -47,7 +48,7 @@ class Assembly:
         """Walk through the step's statements, then settle what does not stand in them."""
         for piece in self.pieces:
             self._statement(piece)
-        for piece in self._before():
+        for piece in self.before():
             for reference in piece.statement.reads:
                 self.need(reference.name, piece, reference.line)
             for reference in piece.statement.deferred:
@@ -171,7 +172,8 @@ class Assembly:
             if hard:
                 self.timeline.report(
                     "deleted",
-                    f"`{name}` is read here, but step {binding.owner} deletes it in cell {binding.piece.cell.index + 1}",
+                    f"`{name}` is read here, but step {binding.owner} deletes it "
+                    f"in cell {binding.piece.cell.index + 1}",
                     piece,
                     line=line,
                     name=name,
@@ -188,16 +190,15 @@ class Assembly:
     def _carry(self, symbol: Piece, reader: Piece, at: Position | None = None) -> None:
         at = reader.position if at is None else at
         own = {cell.index for cell in self.cells}
-        if symbol.cell.index not in own:
-            if symbol.position not in self.symbols:
-                self.symbols[symbol.position] = symbol
-                for name in symbol.statement.binds if symbol.statement.mutable else ():
-                    # ``OTHER = BASE``: whichever of the two the step changes, it changes both, so it needs both.
-                    for other in self.timeline.one_object.get(name, ()):
-                        self._aliases.setdefault(name, set()).add(other)
-                        self.need(other, reader, reader.statement.line, hard=False, at=at)
-                for reference in symbol.statement.reads:
-                    self.need(reference.name, symbol, reference.line)
+        if symbol.cell.index not in own and symbol.position not in self.symbols:
+            self.symbols[symbol.position] = symbol
+            for name in symbol.statement.binds if symbol.statement.mutable else ():
+                # ``OTHER = BASE``: whichever of the two the step changes, it changes both, so it needs both.
+                for other in self.timeline.one_object.get(name, ()):
+                    self._aliases.setdefault(name, set()).add(other)
+                    self.need(other, reader, reader.statement.line, hard=False, at=at)
+            for reference in symbol.statement.reads:
+                self.need(reference.name, symbol, reference.line)
         for reference in symbol.statement.deferred:
             if reference.name not in self.bound:
                 self.need(reference.name, symbol, reference.line, hard=False, at=max(at, symbol.position))
@@ -207,7 +208,7 @@ class Assembly:
             for name in effect.global_changes | effect.global_may_change | effect.global_binds:
                 self.may_change[name] = None
 
-    def _before(self) -> Iterator[Piece]:
+    def before(self) -> Iterator[Piece]:
         """Statements that run ahead of the inputs whether or not the step names them: setup, ambient, star imports."""
         own = {cell.index for cell in self.cells}
         for cell in self.timeline.setups:
@@ -292,17 +293,16 @@ class Assembly:
             self.inputs.setdefault(name, opaque[-1])
             self.earlier[opaque[-1]].writes[name] = None
         else:
-            timeline.report("undefined", *self._explain_unbound(name, piece), line=line, name=name, step=self.name, fix=self._fix_unbound(name))
+            text, fix = self._explain_unbound(name, piece), self._fix_unbound(name)
+            timeline.report("undefined", text, piece, line=line, name=name, step=self.name, fix=fix)
 
-    def _explain_unbound(self, name: str, piece: Piece) -> tuple[str, Piece]:
+    def _explain_unbound(self, name: str, piece: Piece) -> str:
         below = self.timeline.scope.below(name, piece.position)
         if name in self.timeline.skipped:
-            text = f"`{name}` is bound only in cell {self.timeline.skipped[name] + 1}, which is tagged %%skip"
-        elif below is not None and below.piece.cell.index != piece.cell.index:
-            text = f"`{name}` is read here, but bound only further down, in cell {below.piece.cell.index + 1}"
-        else:
-            text = f"no cell above binds `{name}`"
-        return text, piece
+            return f"`{name}` is bound only in cell {self.timeline.skipped[name] + 1}, which is tagged %%skip"
+        if below is not None and below.piece.cell.index != piece.cell.index:
+            return f"`{name}` is read here, but bound only further down, in cell {below.piece.cell.index + 1}"
+        return f"no cell above binds `{name}`"
 
     def _fix_unbound(self, name: str) -> str:
         if name in self.timeline.skipped:
@@ -394,7 +394,7 @@ def _carried(assembly: Assembly) -> Iterator[Code]:
     found: list[tuple[Position, Piece | Cell]] = []
     found += [((cell.index, 0), cell) for cell in timeline.setups if cell.index < assembly.first[0]]
     symbols = dict(assembly.symbols)
-    symbols.update({p.position: p for p in assembly._before() if p.cell.role is not Role.SETUP})
+    symbols.update({p.position: p for p in assembly.before() if p.cell.role is not Role.SETUP})
     found += list(symbols.items())
     counts: dict[str, int] = {}
     for _, item in sorted(found, key=lambda pair: pair[0]):

@@ -169,7 +169,8 @@ class Timeline:
                 if binding is not None and binding.origin is Origin.STEP:
                     self.report(
                         "setup-reads-step",
-                        f"this setup cell reads `{reference.name}`, which step {binding.owner} makes; setup runs before every step",
+                        f"this setup cell reads `{reference.name}`, which step {binding.owner} makes; "
+                        "setup runs before every step",
                         piece,
                         line=reference.line,
                         name=reference.name,
@@ -203,7 +204,8 @@ class Timeline:
         if hard:
             self.report(
                 "ambient",
-                f"this changes process-wide state ({', '.join(sorted(hard))}) with values of step {step}; later steps would not see it",
+                f"this changes process-wide state ({', '.join(sorted(hard))}) with values of step {step}; "
+                "later steps would not see it",
                 piece,
                 step=step,
                 fix="move the line into a %%setup cell, with values from parameters or constants",

@@ -1,6 +1,7 @@
 """The one place that knows the order of the stages; holds store, ledger, settings.
 
-The command line, the server and the magics call :class:`Project` and hold no logic of their own. Stages are imported where
+The command line, the server and the magics call :class:`Project` and hold no logic of their own. Stages are imported
+where
 they are used: a fully cached run is answered from a receipt (:mod:`cellway.receipt`) before any of them is.
 """
 
@@ -66,7 +67,8 @@ class Project:
     def find(cls, near: str | os.PathLike[str] = ".") -> Project:
         """The project that a notebook or folder belongs to.
 
-        It is the nearest folder upwards with ``.cellway``, ``cellway.toml`` or ``[tool.cellway]`` in ``pyproject.toml``;
+        It is the nearest folder upwards with ``.cellway``, ``cellway.toml`` or ``[tool.cellway]`` in
+        ``pyproject.toml``;
         without any, the notebook's own folder.
         """
         start = os.path.abspath(near)
@@ -355,7 +357,7 @@ class Project:
 
         chosen = jobs or self.settings.jobs
         options = execution.RunOptions(
-            **({"jobs": chosen} if chosen else {}),
+            jobs=chosen or execution.usual_jobs(),
             keep_going=self.settings.keep_going if keep_going is None else keep_going,
             resume=resume or {},
             cancel=cancel or Cancellation(),
@@ -474,7 +476,8 @@ class Project:
         started = time.time()
         if self.settings.store != "local" or any(step.options.no_cache for step in pipeline.steps):
             return
-        if any(character in pattern for step in pipeline.steps for pattern in step.options.reads for character in "*?["):
+        patterns = [pattern for step in pipeline.steps for pattern in step.options.reads]
+        if any(character in pattern for pattern in patterns for character in "*?["):
             return
         plan = planning.plan(pipeline, context)
         if any(planned.status is not Status.CACHED for planned in plan.steps):
@@ -528,6 +531,7 @@ class Project:
             lock=lock,
             python=environment.python.split()[-1],
             workdir=context.folder,
+            seeds={step.name: planning.seed(step, context) for step in pipeline.steps},
         )
 
     # --- looking back ------------------------------------------------------------------------------------------
@@ -621,8 +625,8 @@ class Project:
 class _CachedRun:
     """As much of a :class:`~cellway.records.Run` as the ledger needs, without importing dataclasses."""
 
-    def __init__(self, id: str, pipeline: str, source: str, parameters: Mapping[str, Any], started: float) -> None:  # noqa: A002
-        self.id = id
+    def __init__(self, run: str, pipeline: str, source: str, parameters: Mapping[str, Any], started: float) -> None:
+        self.id = run
         self.pipeline = pipeline
         self.source = source
         self.status = _Completed

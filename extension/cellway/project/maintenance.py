@@ -57,9 +57,7 @@ def collect(project: Project, older_than: float | None, max_size: int | None, dr
     now = time.time()
     used = dict(project.ledger.live_blobs())
     present = {digest: (size, modified) for digest, size, modified in project.store.list()}
-    doomed = {
-        digest for digest, (_, modified) in present.items() if digest not in used and now - modified > _SETTLING
-    }
+    doomed = {digest for digest, (_, modified) in present.items() if digest not in used and now - modified > _SETTLING}
     if older_than is not None:
         doomed |= {digest for digest in present if digest in used and now - used[digest] > older_than}
     if max_size is not None:
@@ -90,12 +88,11 @@ def collect(project: Project, older_than: float | None, max_size: int | None, dr
 
 def _left_overs(project: Project, now: float) -> list[Path]:
     """Working folders of step runs that are long over (a killed process leaves one behind)."""
-    found = []
+    found: list[Path] = []
     with contextlib.suppress(OSError):
         running = {run.id for run in project.ledger.runs(1000, 0, Status.RUNNING)}
-        for folder in (project.state / "tmp").iterdir():
-            if now - folder.stat().st_mtime > _SETTLING and not running:
-                found.append(folder)
+        old = (f for f in (project.state / "tmp").iterdir() if now - f.stat().st_mtime > _SETTLING)
+        found.extend(folder for folder in old if not running)
     return found
 
 
