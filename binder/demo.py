@@ -76,7 +76,7 @@ def main() -> None:
         (folder / NOTEBOOK, "edit a cell of it, then `cellway plan` there"),
         ("docs/tutorial.md", "from a notebook of your own to a pipeline"),
     ):
-        print(f"  {path!s:<46} {what}")
+        print(f"  {path!s:<48} {what}")
 
 
 if __name__ == "__main__":

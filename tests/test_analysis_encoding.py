@@ -19,8 +19,9 @@ REFERENCES = st.lists(st.builds(Reference, WORD, LINE), max_size=3).map(tuple)
 CALLS = st.lists(st.builds(Call, WORD, LINE, PAIRS), max_size=3).map(tuple)
 FUNCTION = st.builds(
     Function,
-    **{f.name: WORDS for f in fields(Function) if f.name not in {"name", "calls"}},
+    **{f.name: WORDS for f in fields(Function) if f.name not in {"name", "calls", "stateful"}},
     name=WORD,
+    stateful=WORD,
     calls=CALLS,
 )
 STATEMENT = st.builds(

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 from cellway import fingerprint, materializers, records
 from cellway_magics import folder
 
@@ -138,7 +139,7 @@ def test_missing_input(steps: Steps) -> None:
     assert "fix: run the step that makes `x` first" in done.stderr
 
 
-# --- identity ----------------------------------------------------------------------------------------------------------
+# --- identity -------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -156,8 +157,10 @@ def test_missing_input(steps: Steps) -> None:
             "['a', 'b']",
         ),
         (
-            "def counter():\n    n = 0\n    def up():\n        nonlocal n\n        n += 1\n    def get(): return n\n"
-            "    return up, get\nup, get = counter()",
+            (
+                "def counter():\n    n = 0\n    def up():\n        nonlocal n\n        n += 1\n"
+                "    def get(): return n\n    return up, get\nup, get = counter()"
+            ),
             "up get",
             "up(); up(); print(get())",
             "2",
@@ -175,7 +178,7 @@ def test_missing_input(steps: Steps) -> None:
             "7.0",
         ),
     ],
-    ids=["inside", "same", "recursive", "slice", "transposed", "frame in a list", "closure", "cell", "frame on an array"],
+    ids=["inside", "same", "recursive", "slice", "transposed", "frame in a list", "closure", "cell", "on an array"],
 )
 def test_aliases_stay_aliases(make: str, outputs: str, test: str, expected: str, steps: Steps) -> None:
     result = steps.run(make, outputs=outputs)
@@ -233,7 +236,7 @@ def test_a_companion_that_was_bound_anew_is_left_alone(steps: Steps) -> None:
     assert steps.run("# cells\nprint(x, y)", reads="x y")["stdout"] == "[1, 2] new"
 
 
-# --- changes -----------------------------------------------------------------------------------------------------------
+# --- changes --------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -251,8 +254,10 @@ def test_a_companion_that_was_bound_anew_is_left_alone(steps: Steps) -> None:
         ("import numpy as np\nv = np.arange(5.0)", "v.sum()", False),
         ("import numpy as np\nv = np.arange(12.0).reshape(3, 4)[:, 1:]", "v.sum()", False),
         (
-            "from sklearn.ensemble import RandomForestClassifier as F\n"
-            "v = F(5, random_state=0).fit([[1], [2], [3]], [0, 1, 0])",
+            (
+                "from sklearn.ensemble import RandomForestClassifier as F\n"
+                "v = F(5, random_state=0).fit([[1], [2], [3]], [0, 1, 0])"
+            ),
             "v.predict([[1]])",
             False,
         ),
@@ -297,7 +302,7 @@ def test_an_output_that_did_not_change_is_not_written_again(steps: Steps) -> Non
     assert not list((steps.root / "handover-2" / "out").iterdir())
 
 
-# --- what cannot be stored ---------------------------------------------------------------------------------------------
+# --- what cannot be stored ------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -305,13 +310,17 @@ def test_an_output_that_did_not_change_is_not_written_again(steps: Steps) -> Non
     [
         ("bad = open('data', 'w')", ["`bad`", "step s1", "TextIOWrapper", "fix: keep the path"]),
         ("bad = (i for i in [1])", ["`bad`", "generator", "fix: make a list"]),
-        ("import sqlite3\nbad = sqlite3.connect(':memory:')", ["sqlite3.Connection", "fix: keep what it takes to connect"]),
+        ("import sqlite3\nbad = sqlite3.connect(':memory:')", ["sqlite3.Connection", "fix: keep what it takes"]),
         ("import socket\nbad = {'s': socket.socket()}", ["holds a socket", "fix: keep the address"]),
         ("import threading\nbad = [threading.Lock()]", ["lock", "fix: make it in the step"]),
         ("import json\nbad = json", ["is a module", "fix: import it"]),
+        (
+            "class Own(Exception):\n    def __init__(self, a, b): super().__init__(a)\nbad = Own(1, 2)",
+            ["`bad`", "loading it again fails", "fix: make `bad` in the step that uses it"],
+        ),
         ("good = 1", ["`bad` is not bound at the end of step s1", "fix: assign `bad`"]),
     ],
-    ids=["file", "generator", "connection", "socket", "lock", "module", "unbound"],
+    ids=["file", "generator", "connection", "socket", "lock", "module", "one way", "unbound"],
 )
 def test_cannot_store(make: str, words: list[str], steps: Steps) -> None:
     result = steps.run(f"{make}\ngood = [1, 2]\nother = good", outputs="good bad other", fails=True)
@@ -379,7 +388,7 @@ def test_the_notebook_shows_the_message_alone(tmp_path: pathlib.Path) -> None:
     assert "session.py" not in done.stdout
 
 
-# --- random numbers ----------------------------------------------------------------------------------------------------
+# --- random numbers -------------------------------------------------------------------------------------------------
 
 SEEDED = "import random\nimport numpy as np\nrandom.seed(1)\nnp.random.seed(2)\n"
 DRAWS = ["a = random.random(), np.random.rand()", "b = [random.gauss(0, 1), np.random.randn()]", "c = np.random.rand()"]
@@ -409,7 +418,8 @@ def test_a_step_that_draws_nothing_hands_nothing_on(steps: Steps) -> None:
 def test_a_generator_that_a_step_never_imports_is_handed_on(steps: Steps) -> None:
     steps.run("import numpy as np, random\n# cells\nx = np.random.rand()", outputs="x", random={"seed": 5}, draws=True)
     given = steps.latest[records.RANDOM]
-    steps.run("import random\n# cells\ny = random.random()", outputs="y", random={"input": given, "seed": 5}, draws=True)
+    then = "import random\n# cells\ny = random.random()"
+    steps.run(then, outputs="y", random={"input": given, "seed": 5}, draws=True)
     given = steps.latest[records.RANDOM]
     late = "# cells\nimport numpy as np\nz = np.random.rand()"
     steps.run(late, outputs="z", random={"input": given, "seed": 5}, draws=True)
@@ -428,7 +438,7 @@ def test_an_unseeded_step_is_seeded_whenever_the_library_comes(steps: Steps) -> 
     assert records.RANDOM not in steps.latest
 
 
-# --- files -------------------------------------------------------------------------------------------------------------
+# --- files ----------------------------------------------------------------------------------------------------------
 
 
 def seen(result: dict[str, Any], work: pathlib.Path) -> dict[str, str]:
@@ -441,7 +451,8 @@ df = pd.DataFrame({"a": [1.0, 2.0], "b": ["x", "y"]})
 df.to_csv("d.csv", index=False); df.to_parquet("d.parquet"); df.to_json("d.json"); df.to_pickle("d.pkl")
 df.to_json("d.ndjson", orient="records", lines=True); df.to_csv("d.csv.gz", index=False)
 pyarrow.feather.write_feather(df, "d.feather"); np.save("d.npy", df["a"]); np.savez("d.npz", a=df["a"])
-h5py.File("d.h5", "w").create_dataset("a", data=df["a"]); sqlite3.connect("d.sqlite").execute("create table t (a)").connection.commit()
+h5py.File("d.h5", "w").create_dataset("a", data=df["a"])
+sqlite3.connect("d.sqlite").execute("create table t (a)").connection.commit()
 import os; os.mkdir("parts"); df.to_parquet("parts/0.parquet"); df.to_parquet("parts/1.parquet")
 with pa.OSFile("d.raw", "wb") as f: f.write(b"raw")
 import duckdb; duckdb.connect("d.duckdb").execute("create table t as select 1 as a").close()
@@ -488,9 +499,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
         ("from polars import read_csv; read_csv(source='d.csv')", "d.csv"),
         ("import duckdb; duckdb.sql(\"select * from 'd.csv'\").fetchall()", "d.csv"),
         ("import duckdb; duckdb.read_parquet('d.parquet').fetchall()", "d.parquet"),
-        ("import duckdb; c = duckdb.connect(); c.execute(\"select * from read_csv('spaced name.csv')\")", "spaced name.csv"),
+        ("import duckdb; duckdb.connect().execute(\"from read_csv('spaced name.csv')\")", "spaced name.csv"),
         ("import duckdb; duckdb.connect('d.duckdb', read_only=True).execute('select * from t')", "d.duckdb"),
-        ("import duckdb; duckdb.sql(\"select * from 'parts/*.parquet'\").fetchall()", "parts/0.parquet parts/1.parquet"),
+        ("import duckdb; duckdb.sql(\"from 'parts/*.parquet'\").fetchall()", "parts/0.parquet parts/1.parquet"),
         ("import h5py; h5py.File('d.h5')['a'][:]", "d.h5"),
         ("import h5py\nwith h5py.File('d.h5', 'r') as f: list(f)", "d.h5"),
         ("import sqlite3; sqlite3.connect('d.sqlite').execute('select * from t')", "d.sqlite"),
@@ -520,6 +531,15 @@ def test_a_file_that_changes_while_the_step_runs_never_matches(steps: Steps) -> 
     result = steps.run("import os, pathlib\nopen('d.txt').read()\nos.system('echo newer > d.txt')")
     assert seen(result, steps.work) == {"d.txt": ""}
     assert result["touched"] == ["subprocess"]
+
+
+def test_a_project_behind_a_link(tmp_path: pathlib.Path) -> None:
+    steps = Steps(tmp_path)
+    link = tmp_path / "link"
+    link.symlink_to(steps.work)
+    (steps.work / "d.txt").write_text("text")
+    result = steps.run("open('d.txt').read()", root=str(link), workdir=str(link))
+    assert seen(result, steps.work).keys() == {"d.txt"}
 
 
 def test_a_file_that_is_not_there(steps: Steps) -> None:
@@ -579,7 +599,7 @@ def test_a_helper_that_is_edited_twice_in_a_second(steps: Steps) -> None:
     assert not list(steps.work.rglob("*.pyc"))
 
 
-# --- the rest ----------------------------------------------------------------------------------------------------------
+# --- the rest -------------------------------------------------------------------------------------------------------
 
 
 def test_environment(steps: Steps) -> None:
@@ -595,9 +615,14 @@ def test_environment(steps: Steps) -> None:
 
 def test_heavy_modules_are_not_imported_for_light_values(steps: Steps) -> None:
     steps.run("x = {'a': [1, 2.5, 'b']}", outputs="x")
-    code = "# cells\nimport sys\ny = [x]\nimport atexit\natexit.register(lambda: print(sorted(HEAVY & sys.modules.keys())))"
-    heavy = "HEAVY = {'pandas', 'numpy', 'pyarrow', 'nbformat', 'IPython', 'papermill', 'cloudpickle', 'cellway.records'}\n"
-    assert steps.run(heavy + code, reads="x", outputs="y", later=["x"])["stdout"] == "[]"
+    code = """
+        HEAVY = {"pandas", "numpy", "pyarrow", "nbformat", "IPython", "papermill", "cloudpickle", "cellway.records"}
+        # cells
+        import atexit, sys
+        y = [x]
+        atexit.register(lambda: print(sorted(HEAVY & sys.modules.keys())))
+    """
+    assert steps.run(code, reads="x", outputs="y", later=["x"])["stdout"] == "[]"
 
 
 def test_signed_pickles(steps: Steps) -> None:
@@ -634,13 +659,14 @@ def test_the_name_of_the_random_state_is_the_records() -> None:
     assert folder.RANDOM == records.RANDOM
 
 
-# --- the plain form ----------------------------------------------------------------------------------------------------
+# --- the plain form -------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def plain(tmp_path: pathlib.Path) -> Callable[..., str]:
     def run(code: str, begin: str = "", *, fails: bool = False) -> str:
-        lines = f"from cellway_magics import artifacts\nartifacts.begin('artifacts', step='s'{begin})\n{textwrap.dedent(code)}"
+        lines = f"from cellway_magics import artifacts\nartifacts.begin('artifacts', step='s'{begin})\n"
+        lines += textwrap.dedent(code)
         done = subprocess.run([sys.executable, "-c", lines], cwd=tmp_path, capture_output=True, text=True, check=False)
         assert (done.returncode != 0) == fails, done.stderr
         return done.stdout.strip() if not fails else done.stderr
@@ -687,7 +713,8 @@ def test_plain_form_errors(plain: Callable[..., str], tmp_path: pathlib.Path) ->
 
 def test_two_plain_steps_at_once(tmp_path: pathlib.Path) -> None:
     code = "from cellway_magics import artifacts\nimport sys\nfor i in range(15):\n    artifacts.begin('a', step='s')\n"
-    code += "    artifacts.load()\n    globals()[sys.argv[1] + str(i)] = i\n    artifacts.save(globals(), sys.argv[1] + str(i))"
+    code += "    name = sys.argv[1] + str(i)\n    artifacts.load()\n    globals()[name] = i\n"
+    code += "    artifacts.save(globals(), name)"
     running = [subprocess.Popen([sys.executable, "-c", code, name], cwd=tmp_path) for name in ("p", "q")]
     assert [process.wait() for process in running] == [0, 0]
     assert len(json.loads((tmp_path / "a" / "index.json").read_text())) == 30

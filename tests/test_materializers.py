@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import pathlib
@@ -265,8 +264,10 @@ def test_what_the_notebook_defines(make: str, test: str, tmp_path: pathlib.Path)
 
 def test_instances_are_of_the_class_that_the_step_defines(tmp_path: pathlib.Path) -> None:
     path = run(textwrap.dedent(NOTEBOOK) + "\nprint(materializers.write([Square(3), Square(4)], '.').path)", tmp_path)
-    read = f"\nvalue = materializers.by_name('pickle').read({path!r})\nprint(isinstance(value[0], Square), type(value[1]) is Square)"
-    assert run(textwrap.dedent(NOTEBOOK) + read, tmp_path) == "True True"
+    read = (
+        f"\nvalue = materializers.by_name('pickle').read({path!r})\nprint(isinstance(value[0], Square), type(value[1]))"
+    )
+    assert run(textwrap.dedent(NOTEBOOK) + read, tmp_path) == "True <class '__main__.Square'>"
 
 
 def test_functions_see_the_globals_where_they_are_used(tmp_path: pathlib.Path) -> None:
@@ -279,6 +280,10 @@ scale = 10
 print(before, double(1))
 """
     assert run(read, tmp_path) == "2 10"
+
+
+def keeping(value: Any) -> Any:
+    return lambda: value
 
 
 # --- what cannot be stored -----------------------------------------------------------------------------------------
@@ -294,7 +299,7 @@ print(before, double(1))
         lambda: open(os.devnull),  # noqa: SIM115
         lambda: {"deep": [open(os.devnull, "rb")]},  # noqa: SIM115
         lambda: memoryview(b"abc"),
-        lambda: (lambda f: lambda: f)(open(os.devnull)),  # noqa: SIM115
+        lambda: keeping(open(os.devnull)),  # noqa: SIM115
     ],
     ids=["generator", "lock", "socket", "connection", "file", "file inside", "memoryview", "file in a closure"],
 )
@@ -334,7 +339,6 @@ def test_full_disk(value: Any, tmp_path: pathlib.Path) -> None:
 def test_errors_of_the_folder(tmp_path: pathlib.Path) -> None:
     with pytest.raises(StoreError, match="cannot be written"):
         materializers.write(1, str(tmp_path / "missing"))
-    assert errno.ENOSPC  # the import is used by the table above
 
 
 def test_a_limit(tmp_path: pathlib.Path) -> None:
@@ -393,8 +397,9 @@ COLUMNS = st.sampled_from([
 ])  # fmt: skip
 LABELS = st.sampled_from(["a", "b", "a", 1, 2.5, None, "ü"])
 INDEXES = st.sampled_from([
-    None, pd.Index(["x", "y", "x"]), pd.date_range("2020", periods=3), pd.RangeIndex(0, 6, 2), pd.Index([1.5, 2, 3], name="n"),
-    pd.MultiIndex.from_arrays([["a", "a", "b"], [1, 2, 1]]), pd.CategoricalIndex(["u", "v", "u"]), pd.Index([1, "b", None]),
+    None, pd.Index(["x", "y", "x"]), pd.date_range("2020", periods=3), pd.RangeIndex(0, 6, 2),
+    pd.Index([1.5, 2, 3], name="n"), pd.MultiIndex.from_arrays([["a", "a", "b"], [1, 2, 1]]),
+    pd.CategoricalIndex(["u", "v", "u"]), pd.Index([1, "b", None]),
 ])  # fmt: skip
 
 

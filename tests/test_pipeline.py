@@ -201,6 +201,16 @@ FLOWS = (
         {"b": {}},
         carried={"b": ("string", "string.extra")},
     ),
+    Flow(
+        "definitions that enter themselves into a table come with it",
+        (
+            "TABLE = {}\ndef enter(name):\n    def mark(f):\n        TABLE[name] = f\n        return f\n    return mark",
+            "@enter('one')\ndef one():\n    return 1",
+            "%%step a\ny = {k: f() for k, f in TABLE.items()}",
+        ),
+        {"a": {}},
+        carried={"a": ("TABLE", "enter", "one")},
+    ),
     Flow("skip is invisible", ("x = 1", "%%skip\nx = 2", "%%step a\ny = x"), {"a": {}}, carried={"a": ("x",)}),
     Flow(
         "after orders without data",

@@ -8,6 +8,7 @@ import pathlib
 import stat
 
 import pytest
+
 from cellway import fingerprint
 from cellway.errors import StoreError
 from cellway.stores.local import LocalStore

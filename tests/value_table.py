@@ -200,7 +200,7 @@ def polars_frame() -> pl.DataFrame:
             "l": [[1], [], [2, 3]],
             "st": [{"q": 1}, {"q": 2}, {"q": None}],
             "d": [dt.date(2020, 1, 1)] * 3,
-            "t": pl.Series([dt.datetime(2020, 1, 1)] * 3).dt.replace_time_zone("Europe/Berlin"),
+            "t": pl.Series([dt.datetime(2020, 1, 1)] * 3).dt.replace_time_zone("Europe/Berlin"),  # noqa: DTZ001
             "b": [b"x", b"", None],
             "o": [True, None, False],
         }
@@ -249,8 +249,10 @@ ARROW: dict[str, Callable[[], Any]] = {
         "b": pd.to_datetime(["2021", "2022"]),
     }),
     "consolidated times": lambda: mixed()[["t", "i"]].assign(v=mixed()["t"]).copy(),
-    "units": lambda: pd.DataFrame({"s": pd.to_datetime(["2020"]).as_unit("s"), "ns": pd.to_datetime(["2020"]).as_unit("ns")}),
-    "zoned": lambda: pd.DataFrame({"z": pd.to_datetime(["2020-03-29 01:30", None], utc=True).tz_convert("Europe/Berlin")}),
+    "units": lambda: pd.DataFrame({unit: pd.to_datetime(["2020"]).as_unit(unit) for unit in ("s", "ns")}),
+    "zoned": lambda: pd.DataFrame({
+        "z": pd.to_datetime(["2020-03-29 01:30", None], utc=True).tz_convert("Europe/Berlin"),
+    }),
     "utc": lambda: pd.DataFrame({"z": pd.to_datetime(["2020-03-29 01:30"], utc=True)}),
     "empty frame": pd.DataFrame,
     "no rows": lambda: mixed().iloc[:0],
@@ -308,7 +310,7 @@ ARROW: dict[str, Callable[[], Any]] = {
     "range": lambda: pd.RangeIndex(5),
     "dates": lambda: pd.date_range("2020", periods=4, freq="h"),
     "index of tuples": lambda: MULTI,
-    "grouped": lambda: mixed().groupby("b")[["i", "j"]].sum(),
+    "grouped": mixed().groupby("b")[["i", "j"]].sum,
     "polars": polars_frame,
     "polars, empty": lambda: polars_frame().clear(),
     "polars, no columns": pl.DataFrame,
@@ -582,7 +584,7 @@ def main(files: str) -> None:
     for name, (materializer, path) in json.loads(pathlib.Path(files).read_text()).items():
         try:
             problem = check(name, materializers.by_name(materializer).read(path))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 (whatever goes wrong is the finding)
             problem = repr(error)
         if problem:
             problems[name] = problem

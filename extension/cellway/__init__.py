@@ -6,9 +6,10 @@ milliseconds count.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # typing itself takes milliseconds to import
 if TYPE_CHECKING:
+    from typing import Any
+
     from cellway._version import __version__ as __version__
     from cellway.errors import CellwayError as CellwayError
     from cellway.errors import Refusal as Refusal

@@ -1,4 +1,4 @@
-"""State that belongs to the process, not to a name: working folder, module path, random generators (design §5.5, §5.6)."""
+"""State of the process that belongs to no name: working folder, module path, random generators (design §5.5, §5.6)."""
 
 from __future__ import annotations
 

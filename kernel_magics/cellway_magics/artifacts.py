@@ -7,8 +7,9 @@
     ...
     artifacts.save(globals(), "model")
 
-Self-contained: this module, its neighbours, ``cellway.materializers``, ``fingerprint``, ``records`` and ``errors`` are all that an
-exported pipeline needs. Importing it takes milliseconds; pandas and the like are never imported for their own sake.
+Self-contained: this module, its neighbours, ``cellway.materializers``, ``fingerprint``, ``records`` and ``errors``
+are all that an exported pipeline needs. Importing it takes milliseconds; pandas and the like are never imported for
+their own sake.
 """
 
 from __future__ import annotations
@@ -78,8 +79,8 @@ def begin(
 def load(*names: str) -> Any:
     """The inputs of the step: one value for one name, a tuple for several, ``None`` for none.
 
-    Values are writable, and writing to them changes no file. Values that shared objects when they were stored share them
-    here.
+    Values are writable, and writing to them changes no file. Values that shared objects when they were stored share
+    them here.
 
     Raises:
         CellwayError: a value is missing, damaged, or not signed.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import types
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +13,9 @@ from cellway.materializers import Blob, Materializer, artifact_fingerprint, by_n
 from cellway.materializers.sidecar import type_name
 from cellway_magics.folder import Entry, PlainFolder, Request, RequestFolder
 from cellway_magics.sharing import Graph, groups
+
+_TRIED = 1 << 20
+"""Bytes up to which a pickle is loaded for a trial when it has been written."""
 
 
 @dataclass
@@ -158,13 +162,29 @@ class Ending:
             raise CannotStore("a module")
         session = self._session
         blob = write(value, session.folder.out, session.extra, limit)
+        self._try(blob)
         self._enter([name], {name: value}, blob, bundle=False)
 
     def _write(self, group: list[str], values: dict[str, Any]) -> None:
         """Store values as a bundle: one pickle of a dictionary, in which an alias stays an alias."""
         pickled = by_name("pickle")
         blob = write_with(pickled, values, self._session.folder.out)
+        self._try(blob)
         self._enter(group, values, blob, bundle=True)
+
+    def _try(self, blob: Blob) -> None:
+        """Load a small pickle once: some objects (exceptions with arguments of their own) come apart but not together.
+
+        Raises:
+            CannotStore: it could be written, but not be read.
+        """
+        if blob.materializer != "pickle" or blob.size > _TRIED:
+            return
+        try:
+            by_name("pickle").read(blob.path)
+        except Exception as error:
+            os.unlink(blob.path)
+            raise CannotStore(f"loading it again fails: {error}") from error
 
     def _enter(self, names: list[str], values: dict[str, Any], blob: Blob, *, bundle: bool) -> None:
         session = self._session
@@ -201,7 +221,7 @@ class Ending:
         member = entry.get("member")
         if member is None and self._session.probe(value) == (entry["materializer"], entry["digest"]):
             return True
-        # The bytes may differ though the value does not (an estimator after a round trip): what would the original give?
+        # The bytes may differ though the value does not (an estimator after a round trip): what is the original here?
         try:
             original = self._session.read_blob(name, entry)
         except StoreError:
@@ -258,4 +278,5 @@ def _cannot_store(name: str, value: Any, graph: Graph, error: CannotStore, step:
 
 
 def as_json(error: CellwayError) -> dict[str, str]:
+    """An error as ``result.json`` has it."""
     return {"kind": type(error).__name__, "name": error.name or "", "message": error.message, "fix": error.fix}

@@ -16,9 +16,12 @@ from typing import Any
 
 # The kernel's own machinery: it runs the cells, and nothing that a step computes depends on it.
 _MACHINERY = frozenset(
-    "asttokens blake3 cellway cloudpickle comm debugpy decorator executing ipykernel ipython ipython_pygments_lexers jedi "
-    "jupyter_client jupyter_core matplotlib_inline nest_asyncio parso pexpect platformdirs prompt_toolkit psutil ptyprocess "
-    "pure_eval pygments pyzmq stack_data tornado traitlets wcwidth papermill nbclient nbformat setuptools pip".split()
+    (
+        "asttokens blake3 cellway cloudpickle comm debugpy decorator executing ipykernel ipython "
+        "ipython_pygments_lexers jedi jupyter_client jupyter_core matplotlib_inline nbclient nbformat nest_asyncio "
+        "papermill parso pexpect pip platformdirs prompt_toolkit psutil ptyprocess pure_eval pygments pyzmq setuptools "
+        "stack_data tornado traitlets wcwidth"
+    ).split()
 )
 
 # Packages whose module has another name than the distribution, for the many that need no search then.

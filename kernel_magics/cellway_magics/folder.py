@@ -1,8 +1,8 @@
 """The hand-over folder, in its two forms.
 
-``request.json`` is there: ``cellway run`` started the step, says where the inputs are, and takes the results from ``out/`` and
-``result.json``. It is not: a person, papermill or another scheduler runs the notebook, and ``index.json`` has the latest value
-of each name.
+``request.json`` is there: ``cellway run`` started the step, says where the inputs are, and takes the results from
+``out/`` and ``result.json``. It is not: a person, papermill or another scheduler runs the notebook, and
+``index.json`` has the latest value of each name.
 """
 
 from __future__ import annotations

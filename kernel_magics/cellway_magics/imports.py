@@ -1,7 +1,7 @@
-"""What happens when the step imports something: callbacks after a module is there, and project modules always from source.
+"""What happens when the step imports something: callbacks afterwards, and project modules always from source.
 
-Python trusts compiled bytecode if the source has the same size and the same second of change. A helper that is edited twice
-within a second would run as it was before, so bytecode of project-local modules is neither read nor written.
+Python trusts compiled bytecode if the source has the same size and the same second of change. A helper that is edited
+twice within a second would run as it was before, so bytecode of project-local modules is neither read nor written.
 """
 
 from __future__ import annotations

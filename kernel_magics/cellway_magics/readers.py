@@ -1,7 +1,7 @@
 """Thin wrappers around functions that open files in native code, where no audit event is raised.
 
-Each notes the paths among its arguments and calls the original. They are put in place when the library is imported (or at
-once, where the kernel had it already), and do nothing while no step is being recorded.
+Each notes the paths among its arguments and calls the original. They are put in place when the library is imported
+(or at once, where the kernel had it already), and do nothing while no step is being recorded.
 """
 
 from __future__ import annotations

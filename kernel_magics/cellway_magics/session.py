@@ -20,7 +20,6 @@ from cellway_magics.folder import RANDOM, Entry, PlainFolder, Request, RequestFo
 from cellway_magics.imports import forget
 from cellway_magics.watching import Recorder
 
-
 _PICKLES = frozenset({"pickle", "figure"})
 
 
@@ -134,7 +133,7 @@ class Session:
         except CellwayError as error:
             error.name = error.name or name
             raise
-        except (OSError, ValueError, KeyError, EOFError) as error:
+        except Exception as error:
             raise StoreError(
                 f"the stored value of `{name}` cannot be read from {path}: {error}",
                 name=name,

@@ -1,7 +1,8 @@
 """Which values share mutable objects: they are stored together, so that an alias stays an alias (design §5.4).
 
-A value is walked the way pickle would walk it, into nothing. Two values share if one mutable object, or writable memory, is
-met from both. What cannot change (numbers, texts, classes, Arrow tables) may be shared by any number of values unseen.
+A value is walked the way pickle would walk it, into nothing. Two values share if one mutable object, or writable
+memory, is met from both. What cannot change (numbers, texts, classes, Arrow tables) may be shared by any number of
+values unseen.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from cellway.materializers.array import extent
-from cellway.materializers.pickled import copies_on_write, frame_arrays
+from cellway.materializers.memory import copies_on_write, frame_arrays
 
 _ATOMS = frozenset({
     type(None), bool, int, float, complex, str, bytes, range, slice, type(...), type(NotImplemented), type,

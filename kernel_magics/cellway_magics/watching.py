@@ -1,7 +1,8 @@
 """Which files a step reads, and whether it reaches beyond files: an audit hook, and wrappers where no event is raised.
 
-The hook sees every file that Python itself opens. Libraries that open files in native code (pyarrow, polars, duckdb, h5py)
-get thin wrappers, see :mod:`cellway_magics.readers`. What is read by child processes is not seen; that there were some is.
+The hook sees every file that Python itself opens. Libraries that open files in native code (pyarrow, polars, duckdb,
+h5py) get thin wrappers, see :mod:`cellway_magics.readers`. What is read by child processes is not seen; that there
+were some is.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class Recorder:
 
     Args:
         tracked: folders whose files count (project, notebook).
-        ignored: folders whose files do not, beyond interpreter, packages, system and caches. The longest folder decides.
+        ignored: folders whose files do not, beyond interpreter, packages, system and caches. The longest one decides.
     """
 
     def __init__(self, tracked: Sequence[str], ignored: Sequence[str]) -> None:
@@ -206,12 +207,17 @@ def _rules(tracked: Iterable[str], ignored: Iterable[str]) -> list[tuple[str, bo
     for variable in ("MPLCONFIGDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "IPYTHONDIR", "JUPYTER_CONFIG_DIR"):
         if os.environ.get(variable):
             places.append(os.environ[variable])
-    rules = {os.path.join(os.path.abspath(place), ""): False for place in places}
-    for folder in tracked:
-        rules[os.path.join(os.path.abspath(folder), "")] = True
+    rules = {os.path.join(place, ""): False for each in places for place in _spellings(each)}
+    for folder in (place for each in tracked for place in _spellings(each)):
+        rules[os.path.join(folder, "")] = True
         for inner in (".git", "__pycache__", ".ipynb_checkpoints"):
-            rules[os.path.join(os.path.abspath(folder), inner, "")] = False
+            rules[os.path.join(folder, inner, "")] = False
     return sorted(rules.items(), key=lambda rule: (-len(rule[0]), rule[1]))
+
+
+def _spellings(folder: str) -> set[str]:
+    """A folder as it was named, and where its links lead: the working folder is always the latter."""
+    return {os.path.abspath(folder), os.path.realpath(folder)}
 
 
 def _module_files() -> set[str]:

@@ -1,4 +1,4 @@
-"""What the benchmarks share: notebooks to run, a way to run them without kernels, whole processes timed in pairs, tables."""
+"""What the benchmarks share: notebooks, a way to run them without kernels, processes timed in turn, tables."""
 
 from __future__ import annotations
 
@@ -32,7 +32,11 @@ def long_notebook(folder: Path, steps: int) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "helpers.py").write_text(HELPERS)
     (folder / "places.py").write_text("def where(number):\n    return f'data-{number}.txt'\n")
-    cells = ["from helpers import grown, where", "%%parameters\nby: int = 1", "%%step s0\nvalues_0 = [0] * 10\ntotal_0 = 0"]
+    cells = [
+        "from helpers import grown, where",
+        "%%parameters\nby: int = 1",
+        "%%step s0\nvalues_0 = [0] * 10\ntotal_0 = 0",
+    ]
     for number in range(1, steps):
         lines = [f"%%step s{number}", f"values_{number} = grown(values_{number - 1}, by)"]
         if number % 5 == 0:
@@ -49,7 +53,7 @@ def long_notebook(folder: Path, steps: int) -> Path:
 
 
 class Here:
-    """Executes step notebooks in this process, one at a time: the hand-over is the real one, only the kernel is left out.
+    """Executes step notebooks in this process, one at a time: the hand-over is the real one, only the kernel is not.
 
     What the benchmarks of a run with nothing to do measure comes after the steps, and 500 kernels would take minutes.
     """
@@ -95,7 +99,7 @@ def run_here(source: Path) -> Project:
     raise RuntimeError("no receipt was kept of a run in which nothing was left to do")
 
 
-# --- whole processes ---------------------------------------------------------------------------------------------------
+# --- whole processes -------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +110,12 @@ class Took:
     cpu: float
 
 
-def spawn(command: Sequence[str], folder: Path, env: Mapping[str, str] | None = None) -> Took:
+def environment() -> dict[str, str]:
+    """Of the measured processes: nothing is set about Python, so that modules are compiled and output is buffered."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+
+
+def spawn(command: Sequence[str], folder: Path) -> Took:
     """Run a process to its end; processor time is the kernel's word on it and its children (``wait4``)."""
     null = os.open(os.devnull, os.O_RDWR)
     began = time.perf_counter()
@@ -115,7 +124,7 @@ def spawn(command: Sequence[str], folder: Path, env: Mapping[str, str] | None = 
         os.chdir(folder)
         try:
             actions = [(os.POSIX_SPAWN_DUP2, null, 0), (os.POSIX_SPAWN_DUP2, null, 1)]
-            pid = os.posix_spawn(command[0], list(command), dict(env or os.environ), file_actions=actions)
+            pid = os.posix_spawn(command[0], list(command), environment(), file_actions=actions)
         finally:
             os.chdir(home)
         _, status, usage = os.wait4(pid, 0)
@@ -149,7 +158,7 @@ def ratio(took: Mapping[str, list[Took]], name: str, base: str, what: str = "wal
     return middle([getattr(one, what) / getattr(two, what) for one, two in pairs])
 
 
-# --- words ---------------------------------------------------------------------------------------------------------------
+# --- words -----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import value_table
+
 from cellway import fingerprint, materializers
 from cellway.materializers import Materializer
 

@@ -7,6 +7,7 @@ import os
 import pathlib
 
 import pytest
+
 from cellway import fingerprint
 from cellway.errors import StoreError
 from cellway.stores import Store

@@ -20,6 +20,7 @@ from cellway.records import Call, Function
 MAGIC = "__magic__"
 _Functions = (ast.FunctionDef, ast.AsyncFunctionDef)
 _Comprehension = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
+_COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 _SHARING_OPERATORS = (ast.Add, ast.Mult, ast.BitOr)
 
 
@@ -96,9 +97,11 @@ class Walker:
                 where.setdefault(name, line)
 
     def _is_hidden(self, name: str) -> bool:
-        return any(name in names for names in self._hidden)
+        return bool(self._hidden) and any(name in names for names in self._hidden)
 
     def _closure(self, name: str) -> set[str]:
+        if not self._roots.get(name):
+            return {name}
         found: set[str] = set()
         waiting = [name]
         while waiting:
@@ -112,6 +115,8 @@ class Walker:
         """Names whose object the value of an expression may be, or be part of."""
         if isinstance(node, ast.Name):
             return {node.id}
+        if node is None or isinstance(node, ast.Constant):
+            return set()
         if isinstance(node, (ast.Attribute, ast.Subscript, ast.Starred, ast.Await, ast.NamedExpr)):
             return self.roots(node.value)
         if isinstance(node, (ast.List, ast.Tuple, ast.Set)):
@@ -124,7 +129,7 @@ class Walker:
             return self._union(node.values)
         if isinstance(node, ast.BinOp) and isinstance(node.op, _SHARING_OPERATORS):
             return self._union([node.left, node.right])
-        if isinstance(node, _Comprehension):
+        if isinstance(node, _COMPREHENSIONS):
             # Elements come from what is iterated over, or from names around (`[[x, a] for x in b]`).
             elements = [node.key, node.value] if isinstance(node, ast.DictComp) else [node.elt]
             targets = {name for generator in node.generators for name in _target_names(generator.target)}
@@ -183,14 +188,16 @@ class Walker:
             self._assign([node.target], node.value)
 
     def _walk_AugAssign(self, node: ast.AugAssign) -> None:
-        self.visit(node.value, isinstance(node.op, _SHARING_OPERATORS))
+        # The target is read before the value: `x[i] += (x := y)` reads the x from before.
         if isinstance(node.target, ast.Name):
             name = node.target.id
             self.load(name, node.lineno, keep=False)
+            self.visit(node.value, isinstance(node.op, _SHARING_OPERATORS))
             self.change(name, node.lineno)
             self._bind_target(node.target, self._roots.get(name, set()))
         else:
             self._change_target(node.target)
+            self.visit(node.value, isinstance(node.op, _SHARING_OPERATORS))
 
     def _assign(self, targets: Sequence[ast.expr], value: ast.expr) -> None:
         if (
@@ -378,8 +385,7 @@ class Walker:
         """The name stays the enclosing function's."""
 
     def _walk_FunctionDef(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
-        for decorator in node.decorator_list:
-            self.keep(decorator)
+        self._decorators(node)
         self._defaults(node.args)
         for argument in _arguments(node.args):
             if argument.annotation is not None:
@@ -392,8 +398,9 @@ class Walker:
     _walk_AsyncFunctionDef = _walk_FunctionDef
 
     def _walk_ClassDef(self, node: ast.ClassDef) -> None:
-        for value in (*node.bases, *(keyword.value for keyword in node.keywords), *node.decorator_list):
+        for value in (*node.bases, *(keyword.value for keyword in node.keywords)):
             self.keep(value)
+        self._decorators(node)
         inner = Walker(self._magics, self._impure, frozenset())
         methods = []
         for statement in node.body:
@@ -436,6 +443,13 @@ class Walker:
         if isinstance(name, ast.Name):
             self.bind(name.id)
 
+    def _decorators(self, node: ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) -> None:
+        for decorator in node.decorator_list:
+            self.keep(decorator)
+            if isinstance(decorator, ast.Name):
+                # ``@register`` is a call: it may enter the function into a table.
+                self.found.calls.append(Call(decorator.id, decorator.lineno))
+
     # --- functions ---------------------------------------------------------------------------------------------
 
     def _defaults(self, arguments: ast.arguments) -> None:
@@ -457,6 +471,7 @@ class Walker:
         inner.bound |= plain
         inner.walk(body)
         found = inner.found
+        nested = {n for f in inner.functions for n in (*f.global_changes, *f.global_may_change, *f.global_binds)}
         free = {n: line for n, line in (*found.reads.items(), *found.deferred.items()) if n not in local}
         changed = set(found.changes)
         function = Function(
@@ -466,7 +481,7 @@ class Walker:
             reads=tuple(sorted(free)),
             global_binds=tuple(sorted(declared & (inner.bound | set(inner.maybe) | set(found.deletes)))),
             global_changes=tuple(sorted(changed - local)),
-            global_may_change=tuple(sorted(set(found.may_change) - local - changed)),
+            global_may_change=tuple(sorted((set(found.may_change) | nested) - local - changed)),
             calls=tuple(_outward(call, plain, local) for call in found.calls),
             stateful=_state(name, arguments, changed | set(found.may_change)),
         )
@@ -526,6 +541,8 @@ class Walker:
         """Walk over an expression whose value is kept or only looked at."""
         if isinstance(node, ast.Name):
             self.load(node.id, node.lineno, keep)
+        elif isinstance(node, ast.Constant):
+            return
         elif isinstance(node, ast.Call):
             self._call(node, keep)
         elif isinstance(node, ast.Attribute):
@@ -535,10 +552,10 @@ class Walker:
             self.look(node.slice)
         elif isinstance(node, ast.Lambda):
             self._lambda(node)
-        elif isinstance(node, _Comprehension):
+        elif isinstance(node, _COMPREHENSIONS):
             self._comprehension(node, keep)
         elif isinstance(node, ast.NamedExpr):
-            self.visit(node.value, keep=not _is_plain(node.value))
+            self.visit(node.value, keep=keep or not _is_plain(node.value))
             self._bind_walrus(node)
         elif isinstance(node, ast.BinOp):
             shares = keep and isinstance(node.op, _SHARING_OPERATORS) and not _is_number(node.left, node.right)
@@ -633,7 +650,7 @@ class Walker:
         if dotted:
             self._ambient(dotted)
         self._dynamic(dotted or f".{name}", node)
-        in_place = any(
+        in_place = bool(node.keywords) and any(
             k.arg == "inplace" and isinstance(k.value, ast.Constant) and k.value.value is True for k in node.keywords
         )
         if name in known.ARGUMENT_MUTATORS and node.args:
@@ -804,6 +821,12 @@ def _outward(call: Call, parameters: set[str], local: frozenset[str]) -> Call:
     return Call(call.function, call.line, arguments)
 
 
+_CLOSED = (ast.Name, ast.Constant, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda, ast.expr_context)
+_NAMED = (
+    ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.ExceptHandler, ast.MatchAs, ast.MatchStar,
+)  # fmt: skip
+
+
 def _own_nodes(body: Sequence[ast.stmt]) -> list[ast.AST]:
     """Statements and their parts, without nested functions and classes, and without targets of comprehensions."""
     found: list[ast.AST] = []
@@ -811,7 +834,7 @@ def _own_nodes(body: Sequence[ast.stmt]) -> list[ast.AST]:
     while waiting:
         node = waiting.pop()
         found.append(node)
-        if isinstance(node, (ast.Name, ast.Constant, *_Functions, ast.ClassDef, ast.Lambda)):
+        if isinstance(node, _CLOSED):
             continue
         for child in ast.iter_child_nodes(node):
             if isinstance(child, ast.comprehension):
@@ -830,7 +853,7 @@ def _bindings(nodes: Iterable[ast.AST]) -> set[str]:
                 found.add(node.id)
         elif isinstance(node, ast.alias):
             found.add((node.asname or node.name).split(".")[0])
-        elif isinstance(node, (*_Functions, ast.ClassDef, ast.ExceptHandler, ast.MatchAs, ast.MatchStar)):
+        elif isinstance(node, _NAMED):
             if node.name:
                 found.add(node.name)
         elif isinstance(node, ast.MatchMapping) and node.rest:

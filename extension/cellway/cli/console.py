@@ -102,7 +102,7 @@ class Console:
 
     def unicode(self, stream: TextIO | None = None) -> bool:
         """Whether the stream's encoding has the marks and lines."""
-        encoding = getattr(stream or self.out, "encoding", None) or "ascii"
+        encoding = getattr(stream or self.out, "encoding", None) or "utf-8"
         try:
             "●✓◐│├←…".encode(encoding)
         except (UnicodeError, LookupError):
@@ -135,11 +135,19 @@ class Console:
     def print(self, text: str = "", *, stream: TextIO | None = None, end: str = "\n") -> None:
         """One text and the end of its line. A reader that left (``| head``) raises ``BrokenPipeError``."""
         stream = stream or self.out
-        text += end
-        if not text.isascii() and not self.unicode(stream):
-            encoding = getattr(stream, "encoding", None) or "ascii"
-            text = text.translate(ASCII).encode(encoding, "replace").decode(encoding)
-        stream.write(text)
+        stream.write(self.writable(text, stream) + end)
+
+    def writable(self, text: str, stream: TextIO | None = None) -> str:
+        """A text as the stream's encoding can have it: plain characters for marks, lines and arrows."""
+        stream = stream or self.out
+        if text.isascii() or self.unicode(stream):
+            return text
+        encoding = getattr(stream, "encoding", None) or "utf-8"
+        return text.translate(ASCII).encode(encoding, "replace").decode(encoding)
+
+    def fit(self, text: str, width: int) -> str:
+        """A text in one line of so many columns, as the terminal can show it."""
+        return fit(self.writable(text), width, "…" if self.unicode() else "...")
 
     def note(self, text: str) -> None:
         """Something to know that was not asked for; on the error stream, so that output can be piped on."""
@@ -166,7 +174,8 @@ class Console:
         """
         if not rows:
             return
-        shown = [list(head), *map(list, rows)] if head else [list(row) for row in rows]
+        given = [head, *rows] if head else rows
+        shown = [[self.writable(cell) for cell in row] for row in given]
         columns = len(shown[0])
         widths = [max(cells(row[i]) for row in shown) for i in range(columns)]
         wide %= columns
@@ -176,11 +185,10 @@ class Console:
         for number, row in enumerate(shown):
             parts = []
             for i, cell in enumerate(row):
-                text = fit(cell, widths[i])
+                text = self.fit(cell, widths[i])
                 space = " " * (widths[i] - cells(text)) if i < columns - 1 else ""
                 style = "dim" if head and number == 0 else styles[i] if i < len(styles) else ""
-                if not style and text.strip() in _MARK_STYLES:
-                    style = _MARK_STYLES[text.strip()]
+                style = style or _MARK_STYLES.get(given[number][i], "")
                 parts.append(self.style(text, style) + space)
             self.print("  ".join(parts).rstrip())
 
@@ -196,7 +204,7 @@ class Console:
             changed = next((i for i, line in enumerate(lines) if line[:1] in colours), 0)
             lines = lines[max(0, changed - 1) :]
         for line in lines[:limit]:
-            text = fit(line, self.room - len(indent)) if self.room else line
+            text = self.fit(line, self.room - len(indent)) if self.room else line
             self.print(indent + self.style(text, colours.get(line[:1], "dim")))
         if limit is not None and len(lines) > limit:
             self.print(indent + self.style(f"… {len(lines) - limit} more lines: --diff shows them", "dim"))
@@ -214,7 +222,7 @@ class Console:
         head = self.style("error: ", "red", "bold", stream=self.err)
         self.print(head + (f"{place}: " if place else "") + error.message, stream=self.err)
         if error.fix:
-            self.print(self.style("fix: ", "green", "bold", stream=self.err).rjust(7) + error.fix, stream=self.err)
+            self.print("  " + self.style("fix: ", "green", "bold", stream=self.err) + error.fix, stream=self.err)
 
 
 _MARK_STYLES = {mark: style for mark, _, style in WORDS.values()}
@@ -266,14 +274,14 @@ def cells(text: str) -> int:
     )
 
 
-def fit(text: str, width: int) -> str:
+def fit(text: str, width: int, ellipsis: str = "…") -> str:
     """A text in one line of so many columns, cut with an ellipsis."""
     text = " ".join(text.split("\n")) if "\n" in text else text
     if cells(text) <= width:
         return text
-    while text and cells(text) > width - 1:
+    while text and cells(text) > width - len(ellipsis):
         text = text[:-1]
-    return text.rstrip() + "…"
+    return text.rstrip() + ellipsis
 
 
 def seconds(value: float | None) -> str:

@@ -304,7 +304,7 @@ def _closing(console: Console, project: Project, tally: Tally, *, quiet: bool) -
     console.print(lead + summary(console, numbers, tally.elapsed, _saved(project, tally)))
     if quiet:
         return
-    hints = []
+    hints: list[str] = []
     if tally.run_status == "cancelled":
         hints.append(f"cellway run --resume {tally.run}")
     elif tally.failed():
@@ -316,7 +316,17 @@ def _closing(console: Console, project: Project, tally: Tally, *, quiet: bool) -
         if notebooks is not None:
             console.print(console.style(f"executed notebooks: {_folder(project, notebooks)}", "dim"))
     if hints:
-        console.print(console.style(f"next: {' · '.join(hints)}", "dim"))
+        where = _project_option(project)
+        console.print(console.style(f"next: {' · '.join(hint + where for hint in hints)}", "dim"))
+
+
+def _project_option(project: Project) -> str:
+    """What a command has to be told that is typed here and does not name the notebook."""
+    import os
+
+    if type(project).find(".").root == project.root:
+        return ""
+    return f" --project {shown_path(os.fspath(project.root))}"
 
 
 def _saved(project: Project, tally: Tally) -> float:

@@ -116,13 +116,13 @@ class LiveView:
 
     def _rows(self, table: Table) -> int:
         names = list(self._tally.status)
-        shown = self._chosen(names)
+        shown = self.chosen(names)
         for name in names:
             if name in shown:
                 self._row(table, name)
         return len(names) - len(shown)
 
-    def _chosen(self, names: list[str]) -> set[str]:
+    def chosen(self, names: list[str]) -> set[str]:
         """What fits on the screen: failures, what is running, then what ended last and what comes next."""
         room = max(self._rich.height - 4, 4)
         if self._final or len(names) <= room:

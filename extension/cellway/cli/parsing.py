@@ -184,12 +184,11 @@ def _give(call: Call, option: Option, value: str | None) -> None:
 
 
 def _unknown(command: Command, written: str) -> UsageError:
-    names = [option.name for option in command.options]
-    meant = similar(written.lower(), names) or next(
-        (n for n in names if len(written) > 4 and n.startswith(written)), None
-    )
+    names = [option.name.removeprefix("--") for option in command.options]
+    word = written.lower().strip("-").replace("_", "-")
+    meant = similar(word, names) or next((name for name in names if len(word) > 2 and name.startswith(word)), None)
     return UsageError(
         f"`cellway {command.name}` has no option `{written}`",
         name=written,
-        fix=f"did you mean `{meant}`?" if meant else f"`cellway {command.name} --help` lists them",
+        fix=f"did you mean `--{meant}`?" if meant else f"`cellway {command.name} --help` lists them",
     )

@@ -68,7 +68,7 @@ def _graph(console: Console, call: Call, project: Project, source: str) -> int:
 
 def _terminal_graph(console: Console, pipeline: Pipeline, text: str) -> None:
     for line in text.splitlines():
-        console.print(fit(line, console.room) if console.room else line)
+        console.print(console.fit(line, console.room) if console.room else line)
     if pipeline.parameters:
         console.print()
         rows = [[p.name, p.type or "any", _json(p.default), p.help] for p in pipeline.parameters]

@@ -72,12 +72,13 @@ class Decider:
     def decide(self, state: State, inputs: Inputs, anew: bool = False) -> PlannedStep:
         """Look into the cache; for a step that may draw, also work out the key for the case that it does."""
         given = {name: artifact for name, (_, artifact) in inputs.items()}
-        world = (self.finished, {name: artifact.fingerprint for name, artifact in given.items()})
+        generators = self.progress.generators(state)
+        seen = given if generators is None else {RANDOM: generators[1], **given}
+        world = (self.finished, {name: artifact.fingerprint for name, artifact in seen.items()})
         if state.planned is not None and state.decided == world and not anew:
             return state.planned
         planned = self._planned(state, given)
         state.planned, state.decided, state.drawn = planned, world, None
-        generators = self.progress.generators(state)
         if generators is not None and RANDOM not in given and planned.status is not Status.CACHED:
             state.drawn = self._planned(state, {**given, RANDOM: generators[1]})
         return planned

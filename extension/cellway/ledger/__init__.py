@@ -7,25 +7,35 @@ found. Imported on every fully cached run, hence light: the records are imported
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
 
 from cellway.errors import UsageError
 from cellway.ledger import rows, writing
 from cellway.ledger.database import Database
-from cellway.ledger.rows import Candidate, Produced
 
+TYPE_CHECKING = False  # typing itself takes milliseconds to import
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from typing import Any, TypeVar
+
+    from cellway.ledger.found import Candidate as Candidate
+    from cellway.ledger.found import Produced as Produced
     from cellway.records import Artifact, Event, Facts, Run, StepRun
+
+    T = TypeVar("T")
 
 __all__ = ["Candidate", "Ledger", "Produced"]
 
-T = TypeVar("T")
-
 _ANALYSES_KEPT = 20_000
 _EXECUTED = "p.producer IS NULL AND p.status = 'completed'"
+
+
+def __getattr__(name: str) -> Any:
+    if name not in {"Candidate", "Produced"}:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from cellway.ledger import found
+
+    return getattr(found, name)
 
 
 class Ledger:
@@ -75,13 +85,21 @@ class Ledger:
                 writing.add_run(connection, event.run)
                 writing.add_step_run(connection, event.run, event.step_run)
 
-    def append_cached_run(self, run: Run, reused: Iterable[tuple[str, str]], reason: str = "nothing changed") -> None:
+    def append_cached_run(
+        self,
+        run: Run,
+        reused: Iterable[tuple[str, str]],
+        reason: str = "nothing changed",
+        *,
+        parameters: str | None = None,
+    ) -> None:
         """Record a run in which nothing ran, with one pointer per step.
 
         Args:
             run: with ``started`` and ``ended``.
             reused: ``(step, id of the executed step run)`` in order.
             reason: of each step.
+            parameters: of the run as JSON, where that is known: it then need not have them otherwise.
 
         Raises:
             UsageError: an id that the ledger does not know.
@@ -89,7 +107,7 @@ class Ledger:
         ended = run.ended if run.ended is not None else time.time()
         pairs = list(reused)
         with self._database.transaction() as connection:
-            number = writing.add_run(connection, run)
+            number = writing.add_run(connection, run, parameters)
             writing.add_state(connection, run, run.status.value, ended)
             added = connection.executemany(
                 "INSERT INTO step_runs (id, run, step, status, reason, producer, started, ended) "
@@ -129,6 +147,10 @@ class Ledger:
 
     def lookup(self, key_digest: str) -> tuple[Candidate, ...]:
         """Executed, completed step runs with this key that were not forgotten, newest first, in short form."""
+        import json
+
+        from cellway.ledger.found import Candidate
+
         found: dict[str, Candidate] = {}
         for id_, files, environment, watched, draws, started, ended, *artifact in self._database.query(
             _LOOKUP, (key_digest,)
@@ -365,6 +387,8 @@ class Ledger:
             "JOIN artifacts AS a ON a.step_run = e.number LEFT JOIN sidecars AS c ON c.fingerprint = a.fingerprint "
             f"WHERE {where}"
         )
+        from cellway.ledger.found import Produced
+
         return tuple(Produced(rows.artifact(row[:8]), *row[8:]) for row in self._database.query(sql, arguments))
 
     def _latest_artifacts(self, name: str, step: str | None) -> tuple[Produced, ...]:

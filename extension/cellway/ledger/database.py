@@ -6,15 +6,17 @@ may take the last commits with it, and never the file. Several processes may app
 
 from __future__ import annotations
 
+import _thread
 import os
 import sqlite3
-import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
 
 from cellway.errors import LedgerError
+
+TYPE_CHECKING = False  # typing itself takes milliseconds to import
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from typing import Any, Literal
 
 VERSION = 1
 """Format of the file, kept in ``PRAGMA user_version``. Raise it together with a new entry of ``_MIGRATIONS``."""
@@ -94,7 +96,8 @@ class Database:
     def __init__(self, path: str) -> None:
         self.path = path
         self._connection: sqlite3.Connection | None = None
-        self._lock = threading.RLock()
+        # What `threading.Lock` is, without the milliseconds that importing the module takes.
+        self._lock = _thread.allocate_lock()
 
     def query(self, sql: str, arguments: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """All rows of a SELECT; none if the file does not exist yet.
@@ -124,27 +127,44 @@ class Database:
             chunk = wanted[start : start + 500]
             yield from self.query(sql.format(",".join("?" * len(chunk))), (*before, *chunk))
 
-    @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
+    def transaction(self) -> Transaction:
         """All or nothing: commits at the end, rolls back on any exception.
 
         Raises:
             LedgerError: as :meth:`query`, or the disk is full or read-only.
         """
-        with self._lock:
-            try:
-                connection = self._open()
-                connection.execute("BEGIN IMMEDIATE")
-                try:
-                    yield connection
-                    connection.execute("COMMIT")
-                except BaseException:
-                    # SQLite may have rolled back by itself, after a full disk for one.
-                    if connection.in_transaction:
-                        connection.execute("ROLLBACK")
-                    raise
-            except (sqlite3.Error, OSError) as error:
+        return Transaction(self)
+
+    def begin(self) -> sqlite3.Connection:
+        """Start a transaction; no other thread comes in before :meth:`end`."""
+        self._lock.acquire()
+        try:
+            connection = self._open()
+            connection.execute("BEGIN IMMEDIATE")
+        except BaseException as error:
+            self._lock.release()
+            if isinstance(error, (sqlite3.Error, OSError)):
                 raise self._explained(error, "write") from error
+            raise
+        return connection
+
+    def end(self, error: BaseException | None) -> None:
+        """End a transaction: all of it counts, or after an error nothing."""
+        try:
+            connection = self._open()
+            try:
+                if error is None:
+                    connection.execute("COMMIT")
+            finally:
+                # SQLite may have rolled back by itself, after a full disk for one.
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+        except (sqlite3.Error, OSError) as failure:
+            error = failure
+        finally:
+            self._lock.release()
+        if isinstance(error, (sqlite3.Error, OSError)):
+            raise self._explained(error, "write") from error
 
     def close(self) -> None:
         """Close the file; it is opened again on the next use."""
@@ -185,6 +205,22 @@ class Database:
             f"cannot {action} the ledger {self.path}: {error.strerror or error}",
             fix="check that the project's .cellway folder may be read and written",
         )
+
+
+class Transaction:
+    """What :meth:`Database.transaction` gives to ``with``."""
+
+    __slots__ = ("_database",)
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def __enter__(self) -> sqlite3.Connection:
+        return self._database.begin()
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> Literal[False]:
+        self._database.end(error)
+        return False
 
 
 def _version(connection: sqlite3.Connection) -> int:

@@ -7,6 +7,8 @@ import os
 
 def host() -> str:
     """Name of this machine, as it stands in :class:`~cellway.records.Run`."""
+    if hasattr(os, "uname"):
+        return os.uname().nodename  # what gethostname() gives, without importing sockets
     import socket
 
     return socket.gethostname()

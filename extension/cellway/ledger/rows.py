@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
-
+TYPE_CHECKING = False  # typing itself takes milliseconds to import
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
     from cellway.records import Artifact, Run, StepRun
 
 RUN_COLUMNS = "r.id, r.pipeline, r.source, s.status, r.parameters, r.options, r.started, s.time, s.host, s.pid, s.born"
@@ -23,50 +23,12 @@ ARTIFACT_COLUMNS = "a.name, a.fingerprint, a.digest, a.materializer, a.member, a
 ARTIFACT_TABLES = "artifacts AS a LEFT JOIN sidecars AS c ON c.fingerprint = a.fingerprint"
 
 
-class Candidate(NamedTuple):
-    """As much of an executed step run as it takes to see whether it can be reused.
-
-    Attributes:
-        id: of the step run.
-        artifacts: ``(name, fingerprint, digest)`` of each.
-        files: ``(path, digest, declared)`` of each file that it read.
-        environment: distribution → version.
-        watched: see :class:`~cellway.records.StepRun`.
-        draws: whether it used the global random generators.
-        ended: seconds since the epoch.
-        seconds: how long it took.
-    """
-
-    id: str
-    artifacts: list[tuple[str, str, str]]
-    files: Sequence[Sequence[Any]]
-    environment: Mapping[str, str]
-    watched: Sequence[str]
-    draws: bool | None
-    ended: float | None
-    seconds: float | None
-
-
-class Produced(NamedTuple):
-    """An artifact, and where it comes from.
-
-    Attributes:
-        step_run: id of the executed step run.
-        run: id of the run that was asked for, or of the run that executed the step.
-        source: path of the notebook.
-        time: when it was made, seconds since the epoch.
-    """
-
-    artifact: Artifact
-    step: str
-    run: str
-    step_run: str
-    source: str
-    time: float
-
-
 def dump(value: Any) -> str:
     """JSON as the ledger keeps it. In ASCII, since names of files need not be Unicode."""
+    if isinstance(value, dict) and not value:
+        return "{}"
+    import json
+
     return json.dumps(value, separators=(",", ":"), default=_plain)
 
 
@@ -76,6 +38,8 @@ def text(value: str) -> str:
 
 
 def _plain(value: Any) -> Any:
+    from collections.abc import Mapping
+
     if isinstance(value, Mapping):
         return dict(value)
     # What a run was called with is kept to be looked at: a value that JSON does not know stays readable.
@@ -99,6 +63,8 @@ def detail(step_run: StepRun) -> str:
 
 def run(row: Sequence[Any], status: str | None = None) -> Run:
     """Of ``RUN_COLUMNS``; ``status`` overrides the recorded one."""
+    import json
+
     from cellway.records import Run, Status
 
     state = Status(row[3])
@@ -118,6 +84,8 @@ def run(row: Sequence[Any], status: str | None = None) -> Run:
 
 def artifact(row: Sequence[Any]) -> Artifact:
     """Of ``ARTIFACT_COLUMNS``."""
+    import json
+
     from cellway.records import Artifact
 
     name, fingerprint, digest, materializer, member, size, type_, sidecar = row
@@ -127,6 +95,8 @@ def artifact(row: Sequence[Any]) -> Artifact:
 
 def step_run(row: Sequence[Any], artifacts: Sequence[Artifact]) -> StepRun:
     """Of ``STEP_RUN_COLUMNS``. A cached one shows what it reused: key, inputs, files and facts of its producer."""
+    import json
+
     from cellway.records import Change, Facts, FileRead, Key, Status, StepRun
 
     id_, run_id, step, status, key, code, reason, producer, attempt, started, ended = row[:11]

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
 from cellway.errors import UsageError
 from cellway.ledger import rows
 
+TYPE_CHECKING = False  # typing itself takes milliseconds to import
 if TYPE_CHECKING:
     import sqlite3
+    from collections.abc import Sequence
 
     from cellway.records import Artifact, Run, StepRun
 
 
-def add_run(connection: sqlite3.Connection, run: Run) -> int:
-    """Number of the run's row, which is made if it is not there yet."""
+def add_run(connection: sqlite3.Connection, run: Run, parameters: str | None = None) -> int:
+    """Number of the run's row, which is made if it is not there yet; its parameters may be given as JSON."""
+    given = rows.dump(run.parameters) if parameters is None else parameters
     connection.execute(
         "INSERT OR IGNORE INTO runs (id, pipeline, source, parameters, options, started) VALUES (?, ?, ?, ?, ?, ?)",
-        (run.id, run.pipeline, run.source, rows.dump(run.parameters), rows.dump(run.options), run.started),
+        (run.id, run.pipeline, run.source, given, rows.dump(run.options), run.started),
     )
     return int(connection.execute("SELECT number FROM runs WHERE id = ?", (run.id,)).fetchone()[0])
 

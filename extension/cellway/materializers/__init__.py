@@ -1,8 +1,8 @@
 """Value ↔ bytes: the first materializer that promises an exact round trip writes the value.
 
-``json`` (plain values), ``arrow`` (tables), ``array`` (numpy), ``figure`` (matplotlib), ``pickle`` (everything else), in this
-order. This package runs in the user's kernel: importing it costs a few milliseconds, and a library such as pandas is
-looked at only where the user's code has imported it.
+``json`` (plain values), ``arrow`` (tables), ``array`` (numpy), ``figure`` (matplotlib), ``pickle`` (everything else),
+in this order. This package runs in the user's kernel: importing it costs a few milliseconds, and a library such as
+pandas is looked at only where the user's code has imported it.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Materializer(Protocol):
     executes: bool
 
     def accepts(self, value: Any) -> bool:
-        """Whether :meth:`read` will give back exactly this value: type, dtypes, flags, order. Must not read all of it."""
+        """Whether :meth:`read` will give back exactly this value: type, dtypes, flags, order. Looks at no data."""
 
     def write(self, value: Any, file: BinaryIO) -> None:
         """Write the value; equal values should give equal bytes.
@@ -50,7 +50,7 @@ class Materializer(Protocol):
         """
 
     def read(self, path: str) -> Any:
-        """The value, such that user code may change it while the file stays as it is; mapped into memory if possible."""
+        """The value, such that user code may change it while the file stays as it is; mapped where possible."""
 
     def describe(self, value: Any) -> dict[str, Any]:
         """JSON-like sidecar (:class:`cellway.records.Artifact`): what is shown without loading the value."""

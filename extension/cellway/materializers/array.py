@@ -74,9 +74,9 @@ def layout(array: Any) -> str:
     """How the memory of an array is best kept.
 
     Returns:
-        ``contiguous`` (C or Fortran order), ``strided`` (a view of nearly all of some memory: sums over it may differ in
-        the last bit from sums over a contiguous copy, so its strides are kept), or ``sparse`` (a view that leaves out
-        most of the memory it spans: kept as a contiguous copy).
+        ``contiguous`` (C or Fortran order), ``strided`` (a view of nearly all of some memory: sums over it may differ
+        in the last bit from sums over a contiguous copy, so its strides are kept), or ``sparse`` (a view that leaves
+        out most of the memory it spans: kept as a contiguous copy).
     """
     if array.flags.c_contiguous or array.flags.f_contiguous or array.size == 0:
         return "contiguous"

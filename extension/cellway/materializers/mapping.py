@@ -26,8 +26,8 @@ def private(path: str) -> mmap.mmap:
 class Window:
     """A private mapping that hands out writable numpy views for addresses inside of it.
 
-    pyarrow's buffers over a mapping are read-only, whatever the mapping allows; their addresses tell where the data lie,
-    and numpy looks at the mapping itself.
+    pyarrow's buffers over a mapping are read-only, whatever the mapping allows; their addresses tell where the data
+    lie, and numpy looks at the mapping itself.
     """
 
     def __init__(self, path: str) -> None:

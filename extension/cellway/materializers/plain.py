@@ -10,7 +10,7 @@ import json
 from typing import Any, BinaryIO
 
 _DEPTH = 50
-_ITEMS = 1_000_000
+_ITEMS = 100_000
 _DIGITS_SAFE = 1 << 12
 """Bits of the largest integer: far below the interpreter's limit on decimal digits, wherever that is set."""
 

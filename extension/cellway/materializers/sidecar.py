@@ -1,7 +1,7 @@
 """What people see of a value without loading it: type, schema, shape, first rows, summary, short text, picture.
 
-Everything here is bounded: it never prints a huge value, and never reads a huge one twice. It runs at the end of a step, so
-it must not change the value, and its errors never fail the step (the caller drops them).
+Everything here is bounded: it never prints a huge value, and never reads a huge one twice. It runs at the end of a
+step, so it must not change the value, and its errors never fail the step (the caller drops them).
 """
 
 from __future__ import annotations
@@ -189,7 +189,12 @@ def _picture(value: Any) -> str | None:
     def draw(file: io.BytesIO, scale: float) -> None:
         copy.savefig(file, format="png", dpi=max(10.0, scale * 480 / max(width, height, 1)))
 
-    return _data_uri(draw)
+    try:
+        return _data_uri(draw)
+    finally:
+        # A figure that pyplot manages has a copy that pyplot manages, which would be shown at the end of the cell.
+        if (pyplot := sys.modules.get("matplotlib.pyplot")) is not None:
+            pyplot.close(copy)
 
 
 def _data_uri(draw: Any) -> str | None:

@@ -199,6 +199,10 @@ class Assembly:
                     self.need(other, reader, reader.statement.line, hard=False, at=at)
             for reference in symbol.statement.reads:
                 self.need(reference.name, symbol, reference.line)
+            for name in symbol.statement.binds:
+                for piece in self.timeline.registers.get(name, ()):
+                    if symbol.position < piece.position < at:
+                        self._carry(piece, reader, at)
         for reference in symbol.statement.deferred:
             if reference.name not in self.bound:
                 self.need(reference.name, symbol, reference.line, hard=False, at=max(at, symbol.position))

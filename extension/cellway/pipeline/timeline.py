@@ -29,6 +29,7 @@ class Timeline:
         opaque: steps with code that cannot be followed, with the position of that code.
         seeds: positions of seeding outside steps: each begins a new chain of generator state.
         seeded: whether anything in the notebook seeds the global generators.
+        registers: name of a constant → definitions that enter themselves into it (``@register``).
         one_object: constant → other constants that are the same object, or hold it.
     """
 
@@ -51,6 +52,7 @@ class Timeline:
         self.skipped: dict[str, int] = {}
         self._aliases: dict[str, dict[str, set[str]]] = {}
         self.one_object: dict[str, set[str]] = {}
+        self.registers: dict[str, list[Piece]] = {}
         for cell, cell_names in zip(notebook.cells, names, strict=True):
             self._read(cell, cell_names)
 
@@ -276,6 +278,10 @@ class Timeline:
         for name in statement.binds:
             self.scope.add(Binding(name, Origin.SYMBOL, piece, owner))
             self.one_object.pop(name, None)
+        if kind in {StatementKind.FUNCTION, StatementKind.CLASS} and statement.calls:
+            outcome = effects.of_statement(statement, self._lookup(piece.position), {})
+            for name in {*outcome.changes, *outcome.may_change} - {*statement.binds}:
+                self.registers.setdefault(name, []).append(piece)
         if kind is StatementKind.CONSTANT:
             for new, old in statement.aliases:
                 # ``OTHER = BASE``: whichever of the two a step changes, it changes both.

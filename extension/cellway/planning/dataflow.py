@@ -51,11 +51,11 @@ def outputs(pipeline: Pipeline, resolution: Mapping[str, Mapping[str, str]]) -> 
 
 
 def watch(step: Step) -> tuple[str, ...]:
-    """Names of which must be known whether the step changes them: those that it may change and later steps read."""
-    if not step.may_change:
-        return ()
-    later = set(step.later)
-    return tuple(name for name in step.may_change if name in later)
+    """Names of which must be known whether the step changes them.
+
+    Whether later steps read them does not matter: what they read may hold the same object under another name.
+    """
+    return step.may_change if step.later else ()
 
 
 def code_parts(step: Step) -> dict[str, Code]:

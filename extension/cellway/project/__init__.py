@@ -10,15 +10,17 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
 
 from cellway import receipt
+from cellway._version import __version__
 from cellway.errors import UsageError
 
+TYPE_CHECKING = False  # typing itself takes milliseconds to import
 if TYPE_CHECKING:
     import threading
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
+    from typing import Any
 
     from cellway.ledger import Ledger, Produced
     from cellway.planning import Context, Selection
@@ -32,6 +34,11 @@ __all__ = ["Answer", "Project"]
 
 STATE = ".cellway"
 _MARKER = "[tool.cellway"
+_DECIDING = (
+    "PYTHONPATH", "PYTHONHOME", "PYTHONNOUSERSITE", "JUPYTER_PATH", "JUPYTER_DATA_DIR", "XDG_DATA_HOME", "HOME",
+    "APPDATA", "PROGRAMDATA",
+)  # fmt: skip
+"""Environment variables that decide which modules, packages and kernels are found."""
 
 
 class Answer:
@@ -238,13 +245,20 @@ class Project:
         The run is recorded like any other.
         """
         asked = self._question(source, parameters, seed)
-        found = receipt.read(os.path.join(self._root, STATE, "receipts"), asked)
+        found = receipt.read(self._receipts, asked) if asked is not None else None
         if found is None:
             return None
         now = time.time()
-        run = _CachedRun(_run_id(now), found["pipeline"], os.path.abspath(source), found["parameters"], now)
-        self.ledger.append_cached_run(run, [(step, producer) for step, producer, _ in found["steps"]])  # type: ignore[arg-type]
-        return Answer(run.id, run.pipeline, [(step, seconds) for step, _, seconds in found["steps"]])
+        run = _CachedRun(_run_id(now), found.pipeline, os.path.abspath(source), now)
+        try:
+            self.ledger.append_cached_run(
+                run,  # type: ignore[arg-type]
+                [(step, producer) for step, producer, _ in found.steps],
+                parameters=found.parameters,
+            )
+        except UsageError:
+            return None  # the record of runs is another one now
+        return Answer(run.id, run.pipeline, [(step, seconds) for step, _, seconds in found.steps])
 
     def run(
         self,
@@ -275,6 +289,7 @@ class Project:
         from cellway.planning import Selection
         from cellway.records import Run, Status
 
+        began = time.time()
         pipeline = self.pipeline(source)
         selection = selection or Selection()
         context = self._context(pipeline, parameters, selection, seed)
@@ -301,7 +316,7 @@ class Project:
         )
         yield from self._execute(pipeline, run, context, jobs, keep_going, cancel)
         if selection == Selection():
-            self._keep_receipt(source, pipeline, context, parameters, seed)
+            self._keep_receipt(source, pipeline, context, parameters, seed, began)
 
     def resume(
         self, ref: str = "last", *, jobs: int | None = None, cancel: threading.Event | None = None
@@ -451,14 +466,20 @@ class Project:
 
     # --- receipts ----------------------------------------------------------------------------------------------
 
-    def _question(self, source: str | os.PathLike[str], parameters: Mapping[str, Any] | None, seed: int | None) -> str:
-        environment = {name: os.environ.get(name, "") for name in ("PYTHONPATH", "JUPYTER_PATH", "JUPYTER_DATA_DIR")}
+    @property
+    def _receipts(self) -> str:
+        return os.path.join(self._root, STATE, "receipts")
+
+    def _question(
+        self, source: str | os.PathLike[str], parameters: Mapping[str, Any] | None, seed: int | None
+    ) -> str | None:
         return receipt.question(
             source=os.path.abspath(source),
             parameters=dict(parameters or {}),
             seed=seed,
             python=[sys.executable, sys.version],
-            environment=environment,
+            environment=[os.environ.get(name) for name in _DECIDING],
+            cellway=__version__,
         )
 
     def _keep_receipt(
@@ -468,36 +489,76 @@ class Project:
         context: Context,
         parameters: Mapping[str, Any] | None,
         seed: int | None,
+        started: float,
     ) -> None:
-        """If everything is cached now, remember what that rests on."""
+        """If everything is cached now, remember what that rests on: what was looked at since ``started``."""
+        from cellway.errors import CellwayError
+
+        # Where something moved while the steps ran (their own outputs, the notebook being edited), the answer is no
+        # longer theirs to give: all is read anew, once. A receipt only saves time, so nothing here is the run's error.
+        try:
+            if not self._write_receipt(source, pipeline, context, parameters, seed, started):
+                started = time.time()
+                pipeline = self.pipeline(source)
+                context = self._context(pipeline, parameters, None, seed)
+                self._write_receipt(source, pipeline, context, parameters, seed, started)
+        except (CellwayError, OSError):
+            pass
+
+    def _write_receipt(
+        self,
+        source: str | os.PathLike[str],
+        pipeline: Pipeline,
+        context: Context,
+        parameters: Mapping[str, Any] | None,
+        seed: int | None,
+        started: float,
+    ) -> bool:
+        """Whether that settled it; ``False`` if something moved since ``started``."""
         from cellway import planning
+        from cellway.ledger import rows
+        from cellway.project import settings
         from cellway.records import Status
 
-        started = time.time()
-        if self.settings.store != "local" or any(step.options.no_cache for step in pipeline.steps):
-            return
+        asked = self._question(source, parameters, seed)
+        if asked is None or self.settings.store != "local" or any(step.options.no_cache for step in pipeline.steps):
+            return True
         patterns = [pattern for step in pipeline.steps for pattern in step.options.reads]
         if any(character in pattern for pattern in patterns for character in "*?["):
-            return
+            return True
         plan = planning.plan(pipeline, context)
         if any(planned.status is not Status.CACHED for planned in plan.steps):
-            return
+            return True
+        if settings.load(self._root) != self.settings:
+            return True  # edited since this project was opened
         runs = {planned.step: self.ledger.step_run(planned.step_run or "") for planned in plan.steps}
+        return receipt.write(
+            self._receipts,
+            asked,
+            receipt.Receipt(
+                pipeline.name,
+                rows.dump(dict(context.parameters)),
+                [(p.step, p.step_run or "", p.seconds or 0.0) for p in plan.steps],
+            ),
+            paths=self._deciding(pipeline, context),
+            blobs={self.store.path(artifact.digest) for run in runs.values() for artifact in run.artifacts},
+            started=started,
+        )
+
+    def _deciding(self, pipeline: Pipeline, context: Context) -> set[str]:
+        """Every file and folder that decided the plan."""
+        import shutil
+
+        from cellway.planning import environment
+
         paths = {os.path.join(self._root, name) for name in ("cellway.toml", "pyproject.toml")} | context.looked_at()
+        paths.add(pipeline.source)
         if os.path.isdir(pipeline.source):
             paths |= {entry.path for entry in os.scandir(pipeline.source) if entry.is_file()}
-        else:
-            paths.add(pipeline.source)
-        receipt.write(
-            os.path.join(self._root, STATE, "receipts"),
-            self._question(source, parameters, seed),
-            paths=paths,
-            blobs={self.store.path(artifact.digest) for run in runs.values() for artifact in run.artifacts},
-            steps=[(p.step, p.step_run or "", p.seconds or 0.0) for p in plan.steps],
-            started=started,
-            pipeline=pipeline.name,
-            parameters=dict(context.parameters),
-        )
+        for kernel in context.environments:
+            python = environment.interpreter(kernel)
+            paths.add(shutil.which(python) or python)
+        return paths
 
     # --- conversion --------------------------------------------------------------------------------------------
 
@@ -625,12 +686,11 @@ class Project:
 class _CachedRun:
     """As much of a :class:`~cellway.records.Run` as the ledger needs, without importing dataclasses."""
 
-    def __init__(self, run: str, pipeline: str, source: str, parameters: Mapping[str, Any], started: float) -> None:
+    def __init__(self, run: str, pipeline: str, source: str, started: float) -> None:
         self.id = run
         self.pipeline = pipeline
         self.source = source
         self.status = _Completed
-        self.parameters = parameters
         self.options: Mapping[str, Any] = {}
         self.started = started
         self.ended = time.time()
