@@ -259,8 +259,8 @@ def test_every_page_of_the_docs_can_be_reached_from_the_index():
 # --- examples ---------------------------------------------------------------------------------------------------
 #
 # In a page, `<!-- notebook: NAME -->` stands above the text of a notebook (percent format), and
-# `<!-- edit: NAME: OLD -> NEW -->` changes one. The lines `$ …` of a ```console block are typed in a folder of the page's
-# own; what is shown below a line is what it prints. `...` stands for anything.
+# `<!-- edit: NAME: OLD -> NEW -->` changes one. The lines `$ …` of a ```console block are typed in a folder of the
+# page's own; what is shown below a line is what it prints. `...` stands for anything.
 
 _BLOCK = re.compile(
     r"(?:<!-- (?P<what>notebook|edit): (?P<name>[\w.]+)(?:: (?P<old>.*?) -> (?P<new>.*?))? -->\n)?"

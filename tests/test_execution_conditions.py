@@ -88,7 +88,7 @@ def test_any_expression_means_what_python_means_or_is_refused(expression: str) -
     try:
         found: bool | None = conditions.holds(expression, VALUES, "s")
     except UsageError as error:
-        if "text formatting" in str(error):
+        if "text formatting" in str(error) or "`is` is for" in str(error):
             return
         found = None
     assert found is expected

@@ -101,7 +101,8 @@ FLOWS = (
     Flow(
         "symbols are carried where they are used, with what they need",
         (
-            "import numpy as np\nimport os\nSCALE = 2\ndef helper(x):\n    return np.sqrt(x) * SCALE\ndef other():\n    return os",
+            "import numpy as np\nimport os\nSCALE = 2\ndef helper(x):\n    return np.sqrt(x) * SCALE\n"
+            "def other():\n    return os",
             "%%step a\ny = helper(4)",
             "%%step b\nz = y + 1",
         ),

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -78,9 +78,9 @@ def tree(node: ast.AST) -> str:
     Docstrings stay in (they are data). The digest depends on the Python minor version, which is part of every key
     anyway.
     """
-    pieces: list[bytes] = [b"tree"]
+    pieces = ["tree"]
     _encode_tree(node, pieces)
-    return hashlib.sha256(b"".join(pieces)).hexdigest()
+    return hashlib.sha256("".join(pieces).encode("latin-1")).hexdigest()
 
 
 def text(record: str, value: str) -> str:
@@ -158,7 +158,7 @@ _SILENT = frozenset({"ctx", "kind", "type_comment", "type_ignores"})
 
 
 # Type of node → its opening, and (field, opening of a value, opening of a list, whether None counts) of each field.
-_Shape = tuple[bytes, tuple[tuple[str, bytes, bytes, bool], ...]]
+_Shape = tuple[str, tuple[tuple[str, str, str, bool], ...]]
 _SHAPES: dict[type, _Shape] = {}
 
 
@@ -167,50 +167,56 @@ def _shape(kind: type[ast.AST]) -> _Shape:
     fields = []
     for field in kind._fields:
         if field not in _SILENT:
-            encoded = b"%d:%b" % (len(field), field.encode())
-            fields.append((field, b"." + encoded, b"[" + encoded, field == "value" and name == "Constant"))
-    shape = b"(%d:%b" % (len(name), name.encode()), tuple(fields)
+            text = f"{len(field)}:{field}"
+            fields.append((field, "." + text, "[" + text, field == "value" and name == "Constant"))
+    shape = f"({len(name)}:{name}", tuple(fields)
     _SHAPES[kind] = shape
     return shape
 
 
-def _encode_tree(node: ast.AST, pieces: list[bytes]) -> None:
-    # The analysis of a new cell spends most of its time here: texts and nodes, nearly all there is, without a call.
-    opening, fields = _SHAPES.get(node.__class__) or _shape(node.__class__)
-    add = pieces.append
+def _encode_tree(node: ast.AST, pieces: list[str]) -> None:
+    _encode_node(node, _SHAPES.get(node.__class__) or _shape(node.__class__), pieces.append)
+
+
+def _encode_node(node: Any, shape: _Shape, add: Callable[[str], None]) -> None:
+    # The analysis of a new cell spends much of its time here. Hence the bytes are put together as Latin-1 text, which
+    # Python formats much faster than bytes, and nodes and texts, nearly all there is, are handled first.
+    opening, fields = shape
+    if not fields:
+        add(f"{opening})")
+        return
     add(opening)
     for field, one, many, none_counts in fields:
-        value = getattr(node, field, None)
-        kind = value.__class__
-        if kind in _SHAPES:
+        value: Any = getattr(node, field, None)
+        kind: type = value.__class__
+        if (known := _SHAPES.get(kind)) is not None:
             add(one)
-            _encode_tree(value, pieces)  # type: ignore[arg-type]
+            _encode_node(value, known, add)
         elif kind is str:
-            encoded = value.encode("utf-8", "surrogatepass")  # type: ignore[union-attr]
-            add(b"%bs%d:%b" % (one, len(encoded), encoded))
+            if not value.isascii():
+                value = value.encode("utf-8", "surrogatepass").decode("latin-1")
+            add(f"{one}s{len(value)}:{value}")
         elif kind is list:
-            if value:
-                add(b"%b%d:" % (many, len(value)))
-                for item in value:
-                    if item.__class__ in _SHAPES:
-                        _encode_tree(item, pieces)
-                    else:
-                        _encode_field(item, pieces)
+            members: list[Any] = value
+            if members:
+                add(f"{many}{len(members)}:")
+            for item in members:
+                if (known := _SHAPES.get(item.__class__)) is not None:
+                    _encode_node(item, known, add)
+                else:
+                    _encode_field(item, add)
         elif value is not None or none_counts:
             add(one)
-            _encode_field(value, pieces)
-    add(b")")
+            _encode_field(value, add)
+    add(")")
 
 
-def _encode_field(value: Any, pieces: list[bytes]) -> None:
-    if isinstance(value, str):
-        encoded = value.encode("utf-8", "surrogatepass")
-        pieces.append(b"s%d:%b" % (len(encoded), encoded))
-    elif hasattr(value, "_fields"):
-        _encode_tree(value, pieces)
+def _encode_field(value: Any, add: Callable[[str], None]) -> None:
+    if getattr(value, "_fields", None) is not None:
+        _encode_node(value, _shape(value.__class__), add)
     elif isinstance(value, complex):
-        pieces.append(b"c" + struct.pack(">dd", value.real, value.imag))
+        add("c" + struct.pack(">dd", value.real, value.imag).decode("latin-1"))
     elif value is ...:
-        pieces.append(b"e")
+        add("e")
     else:
-        pieces.extend(_encode(value))
+        add(b"".join(_encode(value)).decode("latin-1"))

@@ -22,6 +22,13 @@ def names(group: str) -> tuple[str, ...]:
     return tuple(sorted({point.name for point in entry_points(group=f"cellway.{group}")}))
 
 
+def targets(group: str) -> tuple[str, ...]:
+    """``module:attribute`` of every member of a group, by name: what a kernel is told to load."""
+    from importlib.metadata import entry_points
+
+    return tuple(dict.fromkeys(point.value for point in sorted(entry_points(group=f"cellway.{group}"))))
+
+
 def load(group: str, name: str) -> Any:
     """The object that an entry point names: a class or factory.
 

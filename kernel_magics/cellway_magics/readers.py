@@ -20,6 +20,8 @@ from cellway_magics.watching import active
 
 _DONE = "__cellway__"
 _QUOTED = re.compile(r"'((?:[^']|'')+)'|\"([^\"]+)\"")
+_TARGET = re.compile(r"\b(?:to|export\s+database)\s+$", re.IGNORECASE)
+"""What stands before a file that a SQL statement writes: ``COPY t TO 'file'``."""
 _ENOUGH = 10_000
 """Files of a folder or glob that are noted one by one."""
 
@@ -71,6 +73,8 @@ def note_sources(source: Any, *, writing: bool = False) -> None:
     if recorder is None:
         return
     with contextlib.suppress(OSError, ValueError, TypeError):
+        if writing and isinstance(source, (str, os.PathLike)) and os.path.isdir(source):
+            recorder.note_write(source)
         for path in paths(source):
             if writing:
                 recorder.note_write(path)
@@ -84,6 +88,9 @@ def note_sql(text: Any) -> None:
         return
     for found in _QUOTED.finditer(text):
         piece = (found[1] or found[2]).replace("''", "'")
+        if _TARGET.search(text, 0, found.start()):
+            note_sources(piece, writing=True)
+            continue
         with contextlib.suppress(OSError, ValueError):
             if "://" in piece or os.path.exists(piece) or (glob.has_magic(piece) and next(glob.iglob(piece), None)):
                 note_sources(piece)
@@ -127,6 +134,7 @@ def _parquet(module: ModuleType) -> None:
     for name in ("ParquetFile", "ParquetDataset"):
         _wrap(getattr(module, name, None), "__init__", _first(*source, skip=1))
     _wrap(module, "write_table", _first("where", skip=1, writing=True))
+    _wrap(getattr(module, "ParquetWriter", None), "__init__", _first("where", skip=1, writing=True))
 
 
 def _arrow(module: ModuleType) -> None:
@@ -194,6 +202,9 @@ def _duckdb(module: ModuleType) -> None:
             _wrap(owner, name, _sql(skip))
         for name in (*_names(owner, ("read_",)), "from_csv_auto", "from_parquet"):
             _wrap(owner, name, _first("path_or_buffer", "file_glob", "file_globs", skip=skip))
+    relation = getattr(module, "DuckDBPyRelation", None)
+    for name in ("write_csv", "to_csv", "write_parquet", "to_parquet"):
+        _wrap(relation, name, _first("file_name", skip=1, writing=True))
 
 
 def _sql(skip: int) -> Callable[..., None]:

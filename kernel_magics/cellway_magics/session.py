@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import io
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -200,11 +201,22 @@ class Session:
             }
             if self._recorder is not None:
                 self._recorder.stop()
+                _flush(namespace)
                 result["files"] = self._recorder.files(self.request.declared, self.request.workdir or os.getcwd())
+                result["imported"] = self._recorder.imported()
+                result["written"] = self._recorder.results()
                 result["touched"] = sorted(self._recorder.touched)
             self.folder.finish(result, [entry for entry in ending.artifacts if entry["path"] is not None])
         if ending.error is not None:
             raise ending.error
+
+
+def _flush(namespace: Mapping[str, Any]) -> None:
+    """Write out what open files hold back: it would reach them when the kernel ends, and later steps read them."""
+    for value in list(namespace.values()):
+        if isinstance(value, io.IOBase):
+            with contextlib.suppress(OSError, ValueError):
+                value.flush()
 
 
 def _plugin(target: str) -> Materializer:

@@ -1,4 +1,5 @@
-"""Which files a step reads, and whether it reaches beyond files: an audit hook, and wrappers where no event is raised.
+"""Which files a step reads and writes, and whether it reaches beyond files: an audit hook, and wrappers where no event
+is raised.
 
 The hook sees every file that Python itself opens. Libraries that open files in native code (pyarrow, polars, duckdb,
 h5py) get thin wrappers, see :mod:`cellway_magics.readers`. What is read by child processes is not seen; that there
@@ -19,9 +20,15 @@ from typing import Any
 
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _NETWORK = frozenset({"socket.connect", "socket.getaddrinfo", "socket.sendto", "socket.gethostbyname"})
+_EVENTS = ("socket.", "sub", "os.", "sqlite3.c", "pty.", "shutil.rmtree")
+_MOVING = {"os.rename": (2, 3), "os.link": (2, 3), "os.remove": (1,), "os.truncate": (), "shutil.rmtree": (1,)}
+"""Events by which files come, go or change without being opened; where their arguments name an open folder."""
 _PROCESSES = frozenset(
     {"subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.forkpty", "pty.spawn"}
 )
+
+_ENOUGH = 10_000
+"""Files of a moved or removed folder that are noted one by one."""
 
 Identity = tuple[int, int, int] | None
 """Size, time of change in ns and inode of a file; ``None`` where there was none."""
@@ -37,7 +44,10 @@ class Recorder:
 
     def __init__(self, tracked: Sequence[str], ignored: Sequence[str]) -> None:
         self.read: dict[str, Identity] = {}
-        self.written: set[str] = set()
+        self.written: dict[str, Identity] = {}
+        """Files opened for writing, moved or removed, with what was there before."""
+        self._seen: dict[str, str] = {}
+        """Digests of files read, taken right before the step itself changed them."""
         self.touched: set[str] = set()
         self._rules = _rules(tracked, ignored)
         self._quiet = threading.local()
@@ -76,7 +86,7 @@ class Recorder:
         """A file is opened for writing: what is read from it later came from this step."""
         place = self._place(path)
         if place is not None:
-            self.written.add(place)
+            self._will_change(place)
 
     def note_update(self, path: Any) -> None:
         """A file is opened for reading and writing, without being emptied."""
@@ -84,7 +94,18 @@ class Recorder:
         if place is not None and place not in self.written:
             if place not in self.read and (found := identity(place)) is not None:
                 self.read[place] = found
-            self.written.add(place)
+            self._will_change(place)
+
+    def note_gone(self, path: Any) -> None:
+        """A file, or a folder with all that is in it, is about to be removed or moved away."""
+        for place in _below(path):
+            self.note_write(place)
+
+    def note_moved(self, source: Any, target: Any) -> None:
+        """A file or folder is about to be moved, or to be linked to."""
+        origin = os.fsdecode(source)
+        for place in _below(origin):
+            self.note_write(os.path.join(os.fsdecode(target), os.path.relpath(place, origin)).removesuffix("/."))
 
     def event(self, name: str, args: tuple[Any, ...]) -> None:
         """One audit event."""
@@ -97,6 +118,8 @@ class Recorder:
         elif name == "sqlite3.connect":
             if not str(args[0]).startswith(":memory:"):
                 self.note_update(str(args[0]).removeprefix("file:").partition("?")[0])
+        elif name in _MOVING:
+            self._moving(name, args)
         elif name in _NETWORK:
             # A connection within the machine by a file name (a UNIX socket) is the kernel's own business.
             if name != "socket.connect" or not isinstance(args[1], (str, bytes)):
@@ -114,24 +137,59 @@ class Recorder:
             ``{"path", "digest", "declared"}`` each. The digest is empty for a file that was not there, and for one that
             has changed since it was opened: nobody can say what the step saw.
         """
-        from cellway.fingerprint import file as file_digest
-
         patterns = [os.path.join(workdir, pattern) for pattern in declared]
         modules = _module_files()
         found = []
         for path, before in sorted(self.read.items()):
             if path in modules or os.path.isdir(path) or (before is None and path in self.written):
                 continue
-            digest = ""
-            if before is not None and identity(path) == before:
-                with contextlib.suppress(OSError):
-                    digest = file_digest(path)
-                if identity(path) != before:
-                    digest = ""
-            elif before is None and os.path.exists(path):
-                digest = ""
-            found.append({"path": path, "digest": digest, "declared": _named(path, patterns)})
+            found.append({"path": path, "digest": self._digest(path), "declared": _named(path, patterns)})
         return found
+
+    def imported(self) -> list[dict[str, Any]]:
+        """``{"path", "digest"}`` of the modules among the files read: their content is the key's, their place is not."""
+        return [{"path": path, "digest": self._digest(path)} for path in sorted(_module_files().intersection(self.read))]
+
+    def results(self) -> list[dict[str, Any]]:
+        """The files that are other than before.
+
+        Returns:
+            ``{"path", "digest"}`` each; the digest of a file that is gone is empty. Left out is what is as it was, and
+            what was made and removed again.
+        """
+        changed = {path for path, before in self.written.items() if identity(path) != before}
+        for folder in [path for path in self.written if os.path.isdir(path)]:
+            # Written as a whole by a library; what was in it before was noted file by file.
+            changed.discard(folder)
+            changed.update(path for path in _below(folder) if path not in self.written)
+        return [{"path": path, "digest": _digest(path)} for path in sorted(changed)]
+
+    def _digest(self, path: str) -> str:
+        """Of a file as the step saw it; empty if it was not there, or if nobody can say."""
+        before = self.read[path]
+        if path in self._seen:
+            return self._seen[path]
+        if before is None or identity(path) != before:
+            return ""
+        digest = _digest(path)
+        return digest if identity(path) == before else ""
+
+    def _will_change(self, place: str) -> None:
+        before = self.read.get(place)
+        if before is not None and place not in self.written and identity(place) == before:
+            with self.paused():
+                self._seen[place] = _digest(place)
+        self.written.setdefault(place, identity(place))
+
+    def _moving(self, name: str, args: tuple[Any, ...]) -> None:
+        if any(args[index] != -1 for index in _MOVING[name] if index < len(args) and args[index] is not None):
+            return  # relative to an open folder: a tree that is being removed, and was noted as a whole
+        if name in {"os.rename", "os.link"}:
+            self.note_moved(args[0], args[1])
+        if name == "os.truncate":
+            self.note_update(args[0])
+        elif name != "os.link":
+            self.note_gone(args[0])
 
     def _opened(self, path: Any, flags: int) -> None:
         if flags & _WRITING == 0:
@@ -155,6 +213,27 @@ class Recorder:
         return place
 
 
+def _digest(path: str) -> str:
+    from cellway.fingerprint import file
+
+    try:
+        return file(path)
+    except OSError:
+        return ""
+
+
+def _below(path: Any) -> Iterator[str]:
+    """A file, or the files in a folder."""
+    text = os.fsdecode(path)
+    if not os.path.isdir(text) or os.path.islink(text):
+        yield text
+        return
+    for count, place in enumerate(os.path.join(parent, name) for parent, _, names in os.walk(text) for name in names):
+        if count >= _ENOUGH:
+            return
+        yield place
+
+
 def identity(path: str) -> Identity:
     """What tells whether a file has been changed or exchanged."""
     try:
@@ -175,7 +254,7 @@ def active() -> Recorder | None:
 
 def _hook(name: str, args: tuple[Any, ...]) -> None:
     recorder = _active
-    if recorder is None or (name != "open" and not name.startswith(("socket.", "sub", "os.", "sqlite3.c", "pty."))):
+    if recorder is None or (name != "open" and not name.startswith(_EVENTS)):
         return
     # An exception here would surface in the user's open() call.
     with contextlib.suppress(Exception):

@@ -192,12 +192,16 @@ AMBIENT_TARGETS: dict[str, str] = {
 """Dotted names (or their beginnings and ends) whose assignment changes process-wide state → kind."""
 
 BUILTINS = frozenset(dir(builtins))
+_AMBIENT_ENDS = frozenset(name.rpartition(".")[2] for name in (*SEEDS, *AMBIENT_CALLS))
 
 
 def ambient_call(dotted: str) -> str | None:
     """Kind of process-wide state that a call by this dotted name changes."""
-    for size in (1, 2, 3):
-        tail = ".".join(dotted.split(".")[-size:])
+    parts = dotted.split(".")
+    if parts[-1] not in _AMBIENT_ENDS:
+        return None
+    for size in range(1, min(len(parts), 3) + 1):
+        tail = ".".join(parts[-size:])
         if tail in SEEDS:
             return "seed"
         if tail in AMBIENT_CALLS:

@@ -86,8 +86,8 @@ def _statement(
     walker.walk([node])
     found = walker.found
     binds = tuple(sorted(walker.bound))
-    may_bind = tuple(name for name in walker.maybe if name not in walker.bound)
-    ambient = tuple(kind for kind in found.ambient if kind != _LATER)
+    may_bind = tuple([name for name in walker.maybe if name not in walker.bound]) if walker.maybe else ()
+    ambient = tuple([kind for kind in found.ambient if kind != _LATER]) if found.ambient else ()
     # A global statement at the top level of a cell means nothing; in functions it is in their summaries.
     function = _own_function(node, walker.functions)
     kind = _kind(node, found.modules, ambient, binds, may_bind, bool(found.opaque))
@@ -103,7 +103,7 @@ def _statement(
         reads=_references(found.reads),
         deferred=_references(found.deferred),
         changes=_references(found.changes),
-        may_change=tuple(r for r in _references(found.may_change) if r.name not in found.changes),
+        may_change=tuple([r for r in _references(found.may_change) if r.name not in found.changes]),
         deletes=tuple(found.deletes),
         aliases=tuple(found.aliases),
         calls=tuple(found.calls),
@@ -116,7 +116,7 @@ def _statement(
 
 
 def _references(found: dict[str, int]) -> tuple[Reference, ...]:
-    return tuple(Reference(name, line) for name, line in found.items() if name != MAGIC)
+    return tuple([Reference(name, line) for name, line in found.items() if name != MAGIC]) if found else ()
 
 
 def _own_function(node: ast.stmt, functions: Sequence[Function]) -> Function | None:
@@ -141,7 +141,9 @@ def _own_function(node: ast.stmt, functions: Sequence[Function]) -> Function | N
 
 
 def _first_line(node: ast.stmt) -> int:
-    decorators: list[ast.expr] = getattr(node, "decorator_list", [])
+    decorators: list[ast.expr] | None = getattr(node, "decorator_list", None)
+    if not decorators:
+        return node.lineno
     return min([node.lineno, *(decorator.lineno for decorator in decorators)])
 
 
@@ -183,7 +185,7 @@ def _kind(
         return StatementKind.CLASS
     if opaque:
         return StatementKind.OTHER
-    if set(ambient) - {"attribute"} and not binds and not may_bind:
+    if ambient and not binds and not may_bind and set(ambient) - {"attribute"}:
         return StatementKind.AMBIENT
     if isinstance(node, (ast.Assign, ast.AnnAssign)) and not ambient:
         value = node.value

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 
 from cellway.analysis import known
 from cellway.analysis.ipython import Magic
@@ -21,24 +20,34 @@ MAGIC = "__magic__"
 _Functions = (ast.FunctionDef, ast.AsyncFunctionDef)
 _Comprehension = ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
 _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+_DYNAMIC = frozenset(
+    "exec eval globals locals vars __import__ import_module run_cell run_line_magic run_cell_magic run_cell_async ex "
+    "push".split()
+)
+"""Last words of the calls that :meth:`Walker._dynamic` tells apart."""
 _SHARING_OPERATORS = (ast.Add, ast.Mult, ast.BitOr)
 
 
-@dataclass(slots=True)
 class Found:
-    """What the walk found; names map to the first line."""
+    """What the walk found; names map to the first line. One for each statement and function, hence no dataclass."""
 
-    reads: dict[str, int] = field(default_factory=dict)
-    deferred: dict[str, int] = field(default_factory=dict)
-    changes: dict[str, int] = field(default_factory=dict)
-    may_change: dict[str, int] = field(default_factory=dict)
-    deletes: dict[str, None] = field(default_factory=dict)
-    aliases: dict[tuple[str, str], None] = field(default_factory=dict)
-    calls: list[Call] = field(default_factory=list)
-    modules: dict[str, None] = field(default_factory=dict)
-    ambient: dict[str, None] = field(default_factory=dict)
-    global_names: set[str] = field(default_factory=set)
-    opaque: str = ""
+    __slots__ = (
+        "aliases", "ambient", "calls", "changes", "deferred", "deletes", "global_names", "may_change", "modules",
+        "opaque", "reads",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.reads: dict[str, int] = {}
+        self.deferred: dict[str, int] = {}
+        self.changes: dict[str, int] = {}
+        self.may_change: dict[str, int] = {}
+        self.deletes: dict[str, None] = {}
+        self.aliases: dict[tuple[str, str], None] = {}
+        self.calls: list[Call] = []
+        self.modules: dict[str, None] = {}
+        self.ambient: dict[str, None] = {}
+        self.global_names: set[str] = set()
+        self.opaque = ""
 
 
 class Walker:
@@ -85,7 +94,7 @@ class Walker:
         if name not in self.bound:
             self.found.reads.setdefault(name, line)
         if keep:
-            self._note(self.found.may_change, self._closure(name), line)
+            self._note(self.found.may_change, self._closure(name) if self._roots.get(name) else (name,), line)
 
     def change(self, name: str, line: int) -> None:
         """The object of a name is changed in place here."""
@@ -93,7 +102,7 @@ class Walker:
 
     def _note(self, where: dict[str, int], names: Iterable[str], line: int) -> None:
         for name in names:
-            if not self._is_hidden(name) and (name not in self.bound or self._local is not None):
+            if (name not in self.bound or self._local is not None) and not self._is_hidden(name):
                 where.setdefault(name, line)
 
     def _is_hidden(self, name: str) -> bool:
@@ -464,8 +473,9 @@ class Walker:
         parameters = _parameter_names(arguments)
         plain = {parameter.lstrip("*") for parameter in parameters}
         nodes = _own_nodes(body)
-        declared = {name for node in nodes if isinstance(node, ast.Global) for name in node.names}
-        nonlocals = {name for node in nodes if isinstance(node, ast.Nonlocal) for name in node.names}
+        scopes = [node for node in nodes if isinstance(node, (ast.Global, ast.Nonlocal))]
+        declared = {name for node in scopes if isinstance(node, ast.Global) for name in node.names}
+        nonlocals = {name for node in scopes if isinstance(node, ast.Nonlocal) for name in node.names}
         local = frozenset((_bindings(nodes) | plain) - declared - nonlocals)
         inner = Walker(self._magics, self._impure, local)
         inner.bound |= plain
@@ -540,7 +550,10 @@ class Walker:
     def visit(self, node: ast.expr, keep: bool) -> None:
         """Walk over an expression whose value is kept or only looked at."""
         if isinstance(node, ast.Name):
-            self.load(node.id, node.lineno, keep)
+            if keep or self._hidden:
+                self.load(node.id, node.lineno, keep)
+            elif node.id not in self.bound:
+                self.found.reads.setdefault(node.id, node.lineno)
         elif isinstance(node, ast.Constant):
             return
         elif isinstance(node, ast.Call):
@@ -566,14 +579,14 @@ class Walker:
             self.visit(node.body, keep)
             self.visit(node.orelse, keep)
         elif isinstance(node, (ast.Compare, ast.UnaryOp, ast.JoinedStr, ast.FormattedValue)):
-            for child in ast.iter_child_nodes(node):
+            for child in _parts(node):
                 if isinstance(child, ast.expr):
-                    self.look(child)
+                    self.visit(child, keep=False)
         elif isinstance(node, (ast.Yield, ast.YieldFrom, ast.Await)):
             if node.value is not None:
                 self.keep(node.value)
         else:
-            for child in ast.iter_child_nodes(node):
+            for child in _parts(node):
                 if isinstance(child, ast.expr):
                     self.visit(child, keep)
 
@@ -678,8 +691,8 @@ class Walker:
                     self.change(root, node.lineno)
 
     def _hand_over(self, node: ast.Call, keep: bool) -> None:
-        for argument in (*node.args, *(keyword.value for keyword in node.keywords)):
-            if isinstance(argument, ast.Lambda) and keep:
+        for argument in [*node.args, *[keyword.value for keyword in node.keywords]]:
+            if keep and isinstance(argument, ast.Lambda):
                 # ``apply(lambda row: f(row, k))``: the lambda's free names are not its caller's to change.
                 self._lambda(argument)
             else:
@@ -689,9 +702,13 @@ class Walker:
                 self.found.calls.append(Call(argument.id, node.lineno))
 
     def _argument_roots(self, node: ast.Call) -> tuple[tuple[str, str], ...]:
-        found = []
+        found: list[tuple[str, str]] = []
+        if not node.args and not node.keywords:
+            return ()
         slots = [(str(i), a) for i, a in enumerate(node.args)] + [(k.arg, k.value) for k in node.keywords if k.arg]
         for slot, argument in slots:
+            if isinstance(argument, ast.Constant):
+                continue
             for root in sorted(self.roots(argument)):
                 found += [(slot, name) for name in sorted(self._closure(root)) if not self._is_hidden(name)]
         return tuple(found)
@@ -703,7 +720,9 @@ class Walker:
 
     def _dynamic(self, dotted: str, node: ast.Call) -> None:
         """Code that reads or binds names out of sight of the analysis."""
-        last = dotted.rsplit(".", 1)[-1]
+        last = dotted.rpartition(".")[2]
+        if last not in _DYNAMIC:
+            return
         literal = bool(node.args) and isinstance(node.args[0], ast.Constant)
         if dotted in {"exec", "eval", "compile"} and dotted != "compile":
             self.found.opaque = self.found.opaque or f"`{dotted}` runs code that is known only when it runs"
@@ -730,6 +749,18 @@ class Walker:
             self.bind(name)
         self.found.ambient.update(dict.fromkeys(magic.ambient))
         self.found.opaque = self.found.opaque or magic.opaque
+
+
+def _parts(node: ast.AST) -> list[ast.AST]:
+    """As ``ast.iter_child_nodes``, without a generator for each node and one for its fields."""
+    found: list[ast.AST] = []
+    for name in node._fields:
+        value = getattr(node, name, None)
+        if isinstance(value, list):
+            found += [item for item in value if isinstance(item, ast.AST)]
+        elif isinstance(value, ast.AST):
+            found.append(value)
+    return found
 
 
 def dotted_name(node: ast.AST) -> str:
@@ -827,6 +858,9 @@ _NAMED = (
 )  # fmt: skip
 
 
+_BINDING = (*_NAMED, ast.alias, ast.MatchMapping)
+
+
 def _own_nodes(body: Sequence[ast.stmt]) -> list[ast.AST]:
     """Statements and their parts, without nested functions and classes, and without targets of comprehensions."""
     found: list[ast.AST] = []
@@ -836,7 +870,7 @@ def _own_nodes(body: Sequence[ast.stmt]) -> list[ast.AST]:
         found.append(node)
         if isinstance(node, _CLOSED):
             continue
-        for child in ast.iter_child_nodes(node):
+        for child in _parts(node):
             if isinstance(child, ast.comprehension):
                 waiting += (child.iter, *child.ifs)
             else:
@@ -851,6 +885,8 @@ def _bindings(nodes: Iterable[ast.AST]) -> set[str]:
         if isinstance(node, ast.Name):
             if isinstance(node.ctx, (ast.Store, ast.Del)):
                 found.add(node.id)
+        elif not isinstance(node, _BINDING):
+            continue
         elif isinstance(node, ast.alias):
             found.add((node.asname or node.name).split(".")[0])
         elif isinstance(node, _NAMED):
@@ -874,7 +910,7 @@ def _is_irrefutable(pattern: ast.pattern) -> bool:
 
 
 def _target_names(target: ast.expr) -> Iterator[str]:
-    for node in ast.walk(target):
+    for node in [target] if isinstance(target, ast.Name) else ast.walk(target):
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
             yield node.id
 

@@ -33,8 +33,8 @@ _COMPARE: dict[type[ast.cmpop], Callable[[Any, Any], Any]] = {
     ast.LtE: operator.le,
     ast.Gt: operator.gt,
     ast.GtE: operator.ge,
-    ast.Is: operator.is_,
-    ast.IsNot: operator.is_not,
+    ast.Is: lambda one, other: _one_of_a_kind(one, other) and one is other,
+    ast.IsNot: lambda one, other: _one_of_a_kind(one, other) and one is not other,
     ast.In: lambda item, container: item in container,
     ast.NotIn: lambda item, container: item not in container,
 }
@@ -71,6 +71,13 @@ def holds(expression: str, values: Mapping[str, Any], step: str) -> bool:
         raise _wrong(expression, step, str(error)) from None
     except (ArithmeticError, LookupError, TypeError, ValueError) as error:
         raise _wrong(expression, step, f"{type(error).__name__}: {error}") from error
+
+
+def _one_of_a_kind(one: Any, other: Any) -> bool:
+    """Whether ``is`` means something: equal numbers and texts may or may not be one object."""
+    if one is None or other is None or isinstance(one, bool) or isinstance(other, bool):
+        return True
+    raise _CannotUse("`is` is for None, True and False; compare with ==")
 
 
 class _CannotUse(Exception):

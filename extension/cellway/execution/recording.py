@@ -74,7 +74,7 @@ def task(
         later=step.later,
         random=_random(setting, state, inputs),
         draws=step.draws,
-        project_modules=(setting.context.root,),
+        project_modules=setting.context.module_folders,
         declared=step.options.reads,
         sign_key=setting.options.sign_key,
         materializers=setting.options.materializers,

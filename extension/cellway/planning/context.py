@@ -131,6 +131,12 @@ class Context:
         """Of the notebook: where its relative paths begin, and where its kernel starts."""
         return self.workdir or os.path.dirname(os.path.join(self.root, self.source))
 
+    @property
+    def module_folders(self) -> tuple[str, ...]:
+        """Folders whose modules belong to the project, in the order in which steps search them."""
+        first = (self.modules_first,) if self.modules_first else ()
+        return tuple(dict.fromkeys((*first, self.folder, self.root)))
+
     def environment(self, kernel: str | None) -> Environment:
         """Of the interpreter that a kernelspec starts.
 

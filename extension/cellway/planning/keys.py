@@ -136,8 +136,7 @@ def _reach(
 ) -> modules.Reached:
     if installed is None:
         return modules.Reached()
-    first = (context.modules_first,) if context.modules_first else ()
-    folders = list(dict.fromkeys((*first, context.folder, context.root, *_added_folders(imported), *installed.sources)))
+    folders = list(dict.fromkeys((*context.module_folders, *_added_folders(imported), *installed.sources)))
     elsewhere: dict[str, list[str]] = dict(installed.elsewhere)
     while True:
         found = context.modules.reach(imported, folders, elsewhere)

@@ -129,12 +129,13 @@ class Project:
         """Where the bytes of artifacts are."""
         name = self.settings.store
         if name == "local":
-            from cellway.stores.local import LocalStore
+            # The same as by its entry point, without looking through everything that is installed.
+            from cellway.stores.local import open_store
 
-            return LocalStore(os.path.join(self._root, STATE, "store"))
+            return open_store(os.path.join(self._root, STATE))
         from cellway import plugins
 
-        store: Store = plugins.load("stores", name)(self._root)
+        store: Store = plugins.load("stores", name)(os.path.join(self._root, STATE))
         return store
 
     # --- from notebook to pipeline -----------------------------------------------------------------------------
@@ -360,7 +361,7 @@ class Project:
         *,
         resume: Mapping[str, StepRun] | None = None,
     ) -> Iterator[Event]:
-        from cellway import conversion, execution, planning
+        from cellway import conversion, execution, planning, plugins
         from cellway.backends import Cancellation
         from cellway.records import Status
 
@@ -376,6 +377,7 @@ class Project:
             keep_going=self.settings.keep_going if keep_going is None else keep_going,
             resume=resume or {},
             cancel=cancel or Cancellation(),
+            materializers=plugins.targets("materializers"),
         )
         steps = {step.name: step for step in pipeline.steps}
         events = execution.run(

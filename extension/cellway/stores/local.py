@@ -21,6 +21,15 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _LETTERS = frozenset(string.hexdigits.lower())
 
 
+def open_store(state: str | os.PathLike[str]) -> LocalStore:
+    """The store of a project.
+
+    Args:
+        state: the project's folder ``.cellway``; what every store's entry point is called with.
+    """
+    return LocalStore(os.path.join(os.fspath(state), "store"))
+
+
 class LocalStore:
     """A store on this machine's disk.
 
