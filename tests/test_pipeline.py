@@ -101,7 +101,7 @@ FLOWS = (
     Flow(
         "symbols are carried where they are used, with what they need",
         (
-            "import numpy as np\nimport os\nSCALE = 2\ndef helper(x):\n    return np.sqrt(x) * SCALE\n"
+            "import numpy as np\nimport os\nSCALE = 2\ndef helper(x):\n    return np.sqrt(x) * SCALE",
             "def other():\n    return os",
             "%%step a\ny = helper(4)",
             "%%step b\nz = y + 1",
@@ -205,7 +205,7 @@ FLOWS = (
     Flow(
         "definitions that enter themselves into a table come with it",
         (
-            "TABLE = {}\ndef enter(name):\n    def mark(f):\n        TABLE[name] = f\n        return f\n    return mark",
+            "TABLE = {}\ndef enter(n):\n    def mark(f):\n        TABLE[n] = f\n        return f\n    return mark",
             "@enter('one')\ndef one():\n    return 1",
             "%%step a\ny = {k: f() for k, f in TABLE.items()}",
         ),

@@ -1,7 +1,7 @@
 """The first promise: a pipeline gives what running the notebook from top to bottom gives.
 
-Each row is a small trap in up to three steps (``make``, ``change``, ``look``). All rows go into one notebook, whose steps
-run in real kernels; the oracle runs the same cells in one process.
+Each row is a small trap in up to three steps (``make``, ``change``, ``look``). All rows go into one notebook, whose
+steps run in real kernels; the oracle runs the same cells in one process.
 """
 
 from __future__ import annotations
@@ -79,10 +79,12 @@ ROWS = (
         "@seen = {}\ndef @f(x):\n    return @seen.setdefault(x, x)"),
     Row("one constant by two names", "@b.append(2)", "pass", "(@a, @b)", "@a = [1]\n@b = @a"),
     Row("definitions that enter themselves", "@n = len(@table)", "pass", "(@n, sorted(k for k in @table))",
-        "@table = {}\ndef @enter(f):\n    @table[f.__name__[-3:]] = f\n    return f\n@enter\ndef @one():\n    return 1"),
-    Row("closure", "@g = @make(3)", "pass", "@g(4)", "def @make(n):\n    def g(x):\n        return x + n\n    return g"),
+        "@table = {}\ndef @enter(f):\n    @table[f.__name__[-3:]] = f\n    return f\n"
+        "@enter\ndef @one():\n    return 1"),
+    Row("closure", "@g = @make(3)", "pass", "@g(4)",
+        "def @make(n):\n    def g(x):\n        return x + n\n    return g"),
     Row("lambda that reads a global", "@k = 2\n@f = lambda x: x * @k", "@k = 5", "@f(3)"),
-    Row("function that reads a step's value", "@m = [1]\ndef @total():\n    return sum(@m)", "@m.append(9)", "@total()"),
+    Row("function that reads a value", "@m = [1]\ndef @total():\n    return max(@m)", "@m.append(9)", "@total()"),
     Row("class in a step", "class @Q:\n    def f(self):\n        return 1\n@q = @Q()", "@q.k = 1",
         "(@q.f(), @q.k, isinstance(@q, @Q))"),
     Row("enum in a dataclass", "@d = @D(@C.R)", "pass", "(@d.c is @C.R, @d == @D(@C.R))",
@@ -91,7 +93,7 @@ ROWS = (
     Row("namedtuple", "@p = @Point(1, 2)", "pass", "(tuple(@p), isinstance(@p, @Point))",
         "from collections import namedtuple\n@Point = namedtuple('@Point', 'x y')"),
     Row("shadowed builtin", "@x = 1\nsum = lambda v: 42", "pass", "sum([1])"),
-    Row("awkward values", "@x = [(1, 2), float('nan'), -0.0, {1: 'a', None: 2}, 10**30, b'b', {'z', 'a'} == {'a', 'z'}]",
+    Row("awkward values", "@x = [(1, 2), float('nan'), -0.0, {1: 'a', None: 2}, 10**30, b'b']",
         "pass", "@x"),
     Row("recursive", "@x = [1]\n@x.append(@x)", "pass", "@x[1] is @x"),
     Row("None", "@x = None", "pass", "@x"),

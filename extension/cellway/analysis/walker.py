@@ -128,6 +128,12 @@ class Walker:
             return set()
         if isinstance(node, (ast.Attribute, ast.Subscript, ast.Starred, ast.Await, ast.NamedExpr)):
             return self.roots(node.value)
+        if isinstance(node, ast.Call):
+            if isinstance(node.func, ast.Name) and _passes(node.func.id, node):
+                return self._union(node.args)
+            if isinstance(node.func, ast.Attribute) and node.func.attr in known.VIEWS:
+                return self._union([node.func.value, *node.args])
+            return set()
         if isinstance(node, (ast.List, ast.Tuple, ast.Set)):
             return self._union(node.elts)
         if isinstance(node, ast.Dict):
@@ -143,11 +149,6 @@ class Walker:
             elements = [node.key, node.value] if isinstance(node, ast.DictComp) else [node.elt]
             targets = {name for generator in node.generators for name in _target_names(generator.target)}
             return self._union([*(generator.iter for generator in node.generators), *elements]) - targets
-        if isinstance(node, ast.Call):
-            if isinstance(node.func, ast.Name) and _passes(node.func.id, node):
-                return self._union(node.args)
-            if isinstance(node.func, ast.Attribute) and node.func.attr in known.VIEWS:
-                return self._union([node.func.value, *node.args])
         return set()
 
     def _union(self, nodes: Iterable[ast.AST]) -> set[str]:
@@ -709,6 +710,10 @@ class Walker:
         for slot, argument in slots:
             if isinstance(argument, ast.Constant):
                 continue
+            if isinstance(argument, ast.Name) and not self._roots.get(argument.id):
+                if not self._is_hidden(argument.id):
+                    found.append((slot, argument.id))
+                continue
             for root in sorted(self.roots(argument)):
                 found += [(slot, name) for name in sorted(self._closure(root)) if not self._is_hidden(name)]
         return tuple(found)
@@ -751,15 +756,26 @@ class Walker:
         self.found.opaque = self.found.opaque or magic.opaque
 
 
+_FIELDS: dict[type, tuple[str, ...]] = {}
+_NO_PARTS = frozenset({"ctx", "op", "ops", "id", "kind", "type_comment"})
+"""Fields of nodes in which there is neither an expression nor a statement."""
+
+
 def _parts(node: ast.AST) -> list[ast.AST]:
-    """As ``ast.iter_child_nodes``, without a generator for each node and one for its fields."""
+    """As ``ast.iter_child_nodes`` but for operators; without a generator for each node and one for its fields."""
+    fields = _FIELDS.get(node.__class__)
+    if fields is None:
+        fields = tuple(name for name in node._fields if name not in _NO_PARTS)
+        _FIELDS[node.__class__] = fields
     found: list[ast.AST] = []
-    for name in node._fields:
+    for name in fields:
         value = getattr(node, name, None)
-        if isinstance(value, list):
-            found += [item for item in value if isinstance(item, ast.AST)]
-        elif isinstance(value, ast.AST):
+        if isinstance(value, ast.AST):
             found.append(value)
+        elif isinstance(value, list):
+            for item in value:  # noqa: PERF401 - on Python 3.11 a comprehension is a call, and most lists are short
+                if isinstance(item, ast.AST):
+                    found.append(item)
     return found
 
 
@@ -780,6 +796,8 @@ def dotted_name(node: ast.AST) -> str:
 
 def _is_plain(node: ast.expr) -> bool:
     """A value that only gives existing objects another name: names, displays of names, choices among them."""
+    if isinstance(node, ast.Call):
+        return False
     if isinstance(node, (ast.Name, ast.Constant)):
         return True
     if isinstance(node, (ast.List, ast.Tuple, ast.Set)):
@@ -892,7 +910,7 @@ def _bindings(nodes: Iterable[ast.AST]) -> set[str]:
         elif isinstance(node, _NAMED):
             if node.name:
                 found.add(node.name)
-        elif isinstance(node, ast.MatchMapping) and node.rest:
+        elif node.rest:
             found.add(node.rest)
     return found
 
