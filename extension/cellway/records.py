@@ -415,7 +415,7 @@ class Artifact:
 
 @dataclass(frozen=True, slots=True)
 class FileRead:
-    """A file that a step opened for reading.
+    """A file that a step opened for reading (or wrote: :attr:`StepRun.written`).
 
     Attributes:
         path: relative to the project if inside it, else absolute.
@@ -435,11 +435,15 @@ class Facts:
     Attributes:
         changed: names whose object the step changed, or that share objects with its outputs.
         draws: whether it used the global generators; ``None`` if not known yet.
-        distributions: distribution packages that its imports reached, with version.
+        wrote: files that it made, changed or removed, as paths like those of :class:`FileRead`; one with ``/`` at its
+            end stands for everything below that folder.
+        read: files that it opened for reading, modules that it imported among them; spelled like ``wrote``.
     """
 
     changed: tuple[str, ...] = ()
     draws: bool | None = None
+    wrote: tuple[str, ...] = ()
+    read: tuple[str, ...] = ()
 
 
 # --- plan ------------------------------------------------------------------------------------------------------
@@ -536,6 +540,7 @@ class StepRun:
         environment: distribution → version, of what the step's imports reached.
         watched: names of whom it is known whether the step changed them (``request.json``'s ``watch``); a name that a
             later step begins to read, and that was not watched, makes the step run again.
+        written: files that it made, changed or removed, with digests at its end (``""``: it is gone).
     """
 
     id: str
@@ -560,6 +565,7 @@ class StepRun:
     touched: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
     watched: tuple[str, ...] = ()
+    written: tuple[FileRead, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -588,7 +594,8 @@ class Event:
     """Something that happened in a run, as :func:`cellway.execution.run` yields it.
 
     Attributes:
-        kind: ``run-started``, ``step-waiting`` (another run computes it), ``step-started``, ``cell`` (progress within a
+        kind: ``run-started``, ``step-waiting`` (another run computes it, or an earlier step may still
+            write the file that it failed without), ``step-started``, ``cell`` (progress within a
             step: ``data = {"cell": i, "cells": n}``), ``output`` (``data = {"stream": "stdout", "text": …}``),
             ``step-retry``,
             ``step-finished``, ``step-outdated`` (started from a value that another step then changed; it runs again),

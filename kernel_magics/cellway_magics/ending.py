@@ -149,7 +149,7 @@ class Ending:
             ):
                 continue
             value = self._namespace[name]
-            if isinstance(value, (types.ModuleType, types.FunctionType, type)):
+            if isinstance(value, (types.ModuleType, types.FunctionType, type)) or _is_axes(value):
                 continue
             try:
                 self.write_one(name, value, self._request.optional_limit)
@@ -239,6 +239,11 @@ class Ending:
 
     def _cannot(self, name: str, value: Any, graph: Graph, error: CannotStore) -> None:
         self.fail(_cannot_store(name, value, graph, error, self._request.step))
+
+
+def _is_axes(value: Any) -> bool:
+    """Whether it is a part of a matplotlib figure, which would bring the whole figure along once more."""
+    return type(value).__module__.startswith("matplotlib.") and hasattr(value, "get_figure")
 
 
 def _unbound(name: str, step: str) -> CannotStore:

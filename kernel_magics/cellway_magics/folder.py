@@ -39,7 +39,7 @@ class Request:
     seed: int | None = None
     random: Entry | None = None
     draws: bool = False
-    optional_limit: int = 1 << 20
+    optional_limit: int = 32 << 20
     project_modules: tuple[str, ...] = ()
     declared: tuple[str, ...] = ()
     sign_key: str | None = None
@@ -76,7 +76,7 @@ class RequestFolder:
             seed=random.get("seed"),
             random=random.get("input"),
             draws=bool(content.get("draws")),
-            optional_limit=int(content.get("optional_limit", 1 << 20)),
+            optional_limit=int(content.get("optional_limit", 32 << 20)),
             sign_key=content.get("sign_key"),
             current=content.get("current"),
             **{name: tuple(content.get(name) or ()) for name in lists},

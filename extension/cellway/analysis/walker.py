@@ -773,9 +773,10 @@ def _parts(node: ast.AST) -> list[ast.AST]:
         if isinstance(value, ast.AST):
             found.append(value)
         elif isinstance(value, list):
-            for item in value:  # noqa: PERF401 - on Python 3.11 a comprehension is a call, and most lists are short
+            # Most lists are short, and on Python 3.11 a comprehension is a call.
+            for item in value:
                 if isinstance(item, ast.AST):
-                    found.append(item)
+                    found.append(item)  # noqa: PERF401
     return found
 
 

@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,10 +21,13 @@ from cellway.ledger import processes
 from cellway.records import Artifact, Facts, FileRead
 
 FORMAT = 1
-OPTIONAL_LIMIT = 1 << 20
+OPTIONAL_LIMIT = 32 << 20
 """Bytes up to which an output that no later step reads is kept."""
 
 _ARTIFACT = ("name", "fingerprint", "digest", "materializer", "size", "type", "member", "sidecar")
+
+_MANY = 100
+"""Files of one folder beyond which a fact names the folder."""
 
 _ABANDONED = 3600.0
 """Seconds after which a hand-over folder without a request is nobody's."""
@@ -89,6 +92,8 @@ class Result:
         artifacts: by name, all of them in the store by now.
         error: ``{kind, name, message, fix}`` if an output could not be stored.
         skipped: ``{name, why}`` of optional outputs that were not kept.
+        written: files that it made, changed or removed.
+        imported: project modules that it imported.
     """
 
     artifacts: tuple[Artifact, ...]
@@ -98,6 +103,8 @@ class Result:
     environment: Mapping[str, str] = field(default_factory=dict)
     skipped: tuple[Mapping[str, str], ...] = ()
     error: Mapping[str, Any] | None = None
+    written: tuple[FileRead, ...] = ()
+    imported: tuple[FileRead, ...] = ()
 
 
 def write(folder: Path, request: Request, store: Store) -> None:
@@ -168,21 +175,43 @@ def read(folder: Path, root: Path, store: Store) -> Result | None:
     blobs = {artifact["digest"]: artifact["path"] for artifact in said.get("artifacts", ()) if artifact.get("path")}
     for digest, path in blobs.items():
         store.adopt(str(folder / path), digest)
+    files, imported, written = (_files(said.get(kind, ()), root) for kind in ("files", "imported", "written"))
     return Result(
         artifacts=tuple(
             Artifact(**{key: artifact[key] for key in _ARTIFACT if key in artifact})
             for artifact in said.get("artifacts", ())
         ),
-        facts=Facts(changed=tuple(said.get("changed", ())), draws=said.get("drew")),
-        files=tuple(
-            FileRead(relative(file["path"], root), file["digest"], bool(file.get("declared")))
-            for file in said.get("files", ())
+        facts=Facts(
+            changed=tuple(said.get("changed", ())),
+            draws=said.get("drew"),
+            wrote=_condensed(written),
+            read=_condensed((*files, *imported)),
         ),
+        files=files,
         touched=tuple(said.get("touched", ())),
         environment=said.get("environment", {}),
         skipped=tuple(said.get("skipped", ())),
         error=said.get("error"),
+        written=written,
+        imported=imported,
     )
+
+
+def _files(said: Iterable[Mapping[str, Any]], root: Path) -> tuple[FileRead, ...]:
+    return tuple(
+        FileRead(relative(file["path"], root), file["digest"], bool(file.get("declared"))) for file in said
+    )
+
+
+def _condensed(files: Iterable[FileRead]) -> tuple[str, ...]:
+    """Paths as facts: of a folder from which there are very many, the folder."""
+    folders: dict[str, list[str]] = {}
+    for file in files:
+        folders.setdefault(file.path.rpartition("/")[0], []).append(file.path)
+    found: list[str] = []
+    for folder, paths in folders.items():
+        found += [f"{folder}/"] if folder and len(paths) > _MANY else paths
+    return tuple(sorted(dict.fromkeys(found)))
 
 
 def sweep(folder: Path) -> None:

@@ -141,6 +141,7 @@ def ended(state: State, step_run: StepRun, news: Performed) -> StepRun:
             touched=result.touched,
             environment=result.environment,
             watched=planning.watch(state.step),
+            written=result.written,
         )
     stopped = isinstance(news.error, Cancelled)
     return replace(

@@ -202,6 +202,7 @@ class Scheduler:
             touched=done.touched,
             environment=done.environment,
             watched=done.watched,
+            written=done.written,
         )
         state.use(inputs)
         self.progress.settle(state, step_run)

@@ -152,7 +152,7 @@ class Ledger:
         from cellway.ledger.found import Candidate
 
         found: dict[str, Candidate] = {}
-        for id_, files, environment, watched, draws, started, ended, *artifact in self._database.query(
+        for id_, files, environment, watched, draws, started, ended, written, *artifact in self._database.query(
             _LOOKUP, (key_digest,)
         ):
             if id_ not in found:
@@ -165,6 +165,7 @@ class Ledger:
                     bool(draws) if draws is not None else None,
                     ended,
                     ended - started if ended is not None and started is not None else None,
+                    json.loads(written) if written else (),
                 )
             if artifact[0] is not None:
                 found[id_].artifacts.append((artifact[0], artifact[1], artifact[2]))
@@ -179,8 +180,8 @@ class Ledger:
         """What executions of these codes showed, whatever their parameters and inputs were.
 
         Returns:
-            An entry per code that was ever executed. ``changed`` is the union over all executions; ``draws`` is True if
-            any drew, False if one ran to its end and none drew, else ``None``.
+            An entry per code that was ever executed. ``changed``, ``wrote`` and ``read`` are unions over all
+            executions; ``draws`` is True if any drew, False if one ran to its end and none drew, else ``None``.
         """
         from cellway.records import Facts
 
@@ -189,8 +190,10 @@ class Ledger:
             seen.setdefault(code, set()).add(fact)
         return {
             code: Facts(
-                tuple(sorted(fact.removeprefix("changed ") for fact in known if fact.startswith("changed "))),
+                _named(known, "changed "),
                 True if "draws" in known else False if "still" in known else None,
+                _named(known, "wrote "),
+                _named(known, "read "),
             )
             for code, known in seen.items()
         }
@@ -400,7 +403,7 @@ _RUN_TABLES = (
     "runs AS r JOIN run_states AS s ON s.number = (SELECT max(number) FROM run_states WHERE run_states.run = r.number)"
 )
 _LOOKUP = (
-    "SELECT s.id, s.files, s.environment, s.watched, s.draws, s.started, s.ended, a.name, a.fingerprint, a.digest "
+    "SELECT s.id, s.files, s.environment, s.watched, s.draws, s.started, s.ended, s.written, a.name, a.fingerprint, a.digest "
     "FROM (SELECT * FROM step_runs WHERE key = ? AND producer IS NULL AND status = 'completed' "
     "AND NOT EXISTS (SELECT 1 FROM forgotten WHERE step_run = step_runs.number) ORDER BY number DESC LIMIT 20) AS s "
     "LEFT JOIN artifacts AS a ON a.step_run = s.number ORDER BY s.number DESC, a.number"
@@ -413,6 +416,10 @@ _LIVE = (
     "JOIN artifacts AS a ON a.step_run = coalesce(p.producer, p.number) "
     "WHERE NOT EXISTS (SELECT 1 FROM forgotten AS f WHERE f.step_run = a.step_run) GROUP BY a.digest"
 )
+
+
+def _named(facts: Iterable[str], kind: str) -> tuple[str, ...]:
+    return tuple(sorted(fact.removeprefix(kind) for fact in facts if fact.startswith(kind)))
 
 
 def _after(prefix: str) -> str:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from typing import Any, Literal
 
-VERSION = 1
+VERSION = 2
 """Format of the file, kept in ``PRAGMA user_version``. Raise it together with a new entry of ``_MIGRATIONS``."""
 
 BUSY_SECONDS = 30.0
@@ -63,7 +63,7 @@ CREATE TABLE edges (
 CREATE INDEX edges_by_producer ON edges (producer);
 CREATE INDEX edges_by_fingerprint ON edges (fingerprint);
 
--- 'ran', 'draws', 'still' (ran to its end without drawing), 'changed NAME', by code digest.
+-- 'ran', 'draws', 'still' (ran to its end without drawing), 'changed NAME', 'wrote PATH', 'read PATH', by code digest.
 CREATE TABLE facts (code TEXT NOT NULL, fact TEXT NOT NULL, PRIMARY KEY (code, fact)) WITHOUT ROWID;
 
 -- Step runs whose blobs were deleted.
@@ -81,8 +81,13 @@ CREATE TABLE file_stats (
     PRIMARY KEY (kind, path)) WITHOUT ROWID;
 """
 
+_SCHEMA_2 = """
+-- Files that a step made, changed or removed. Facts 'wrote PATH' and 'read PATH' came at the same time.
+ALTER TABLE step_runs ADD COLUMN written TEXT;
+"""
+
 # Entry i takes a file of format i to format i + 1.
-_MIGRATIONS = (_SCHEMA_1,)
+_MIGRATIONS = (_SCHEMA_1, _SCHEMA_2)
 
 
 class Database:

@@ -21,6 +21,7 @@ class Candidate(NamedTuple):
         draws: whether it used the global random generators.
         ended: seconds since the epoch.
         seconds: how long it took.
+        written: ``(path, digest)`` of each file that it made, changed or removed.
     """
 
     id: str
@@ -31,6 +32,7 @@ class Candidate(NamedTuple):
     draws: bool | None
     ended: float | None
     seconds: float | None
+    written: Sequence[Sequence[str]] = ()
 
 
 class Produced(NamedTuple):

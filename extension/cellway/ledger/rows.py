@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 RUN_COLUMNS = "r.id, r.pipeline, r.source, s.status, r.parameters, r.options, r.started, s.time, s.host, s.pid, s.born"
 STEP_RUN_COLUMNS = (
     "p.id, r.id, p.step, p.status, e.key, e.code, p.reason, p.producer, p.attempt, p.started, p.ended, e.files, "
-    "e.environment, e.watched, e.detail, e.id, e.number, e.draws"
+    "e.environment, e.watched, e.detail, e.id, e.number, e.draws, e.written"
 )
 """Of ``p`` the step run, ``e`` the executed one that it stands for (itself, or its producer), ``r`` the run."""
 
@@ -57,6 +57,8 @@ def detail(step_run: StepRun) -> str:
         "notebook": step_run.notebook,
         "error": dict(step_run.error) if step_run.error is not None else None,
         "touched": step_run.touched,
+        "wrote": step_run.facts.wrote,
+        "read": step_run.facts.read,
     }
     return dump({name: value for name, value in full.items() if value not in (None, {}, [], ())})
 
@@ -116,7 +118,12 @@ def step_run(row: Sequence[Any], artifacts: Sequence[Artifact]) -> StepRun:
         providers=more.get("providers", {}),
         artifacts=tuple(artifacts),
         files=tuple(FileRead(path, digest, declared) for path, digest, declared in json.loads(files or "[]")),
-        facts=Facts(tuple(more.get("changed", ())), bool(row[17]) if row[17] is not None else None),
+        facts=Facts(
+            tuple(more.get("changed", ())),
+            bool(row[17]) if row[17] is not None else None,
+            tuple(more.get("wrote", ())),
+            tuple(more.get("read", ())),
+        ),
         producer=None if own else executed,
         attempt=attempt,
         started=started,
@@ -126,4 +133,5 @@ def step_run(row: Sequence[Any], artifacts: Sequence[Artifact]) -> StepRun:
         touched=tuple(more.get("touched", ())),
         environment=json.loads(environment or "{}"),
         watched=tuple(json.loads(watched or "[]")),
+        written=tuple(FileRead(path, digest) for path, digest in json.loads(row[18] or "[]")),
     )

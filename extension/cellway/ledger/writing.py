@@ -50,11 +50,12 @@ def add_step_run(connection: sqlite3.Connection, run: Run, step_run: StepRun) ->
             raise UsageError(f"step {step_run.step} reuses step run {step_run.producer}, which is not in the ledger")
         producer = known[0]
     files = [[file.path, file.digest, file.declared] for file in step_run.files]
+    written = [[file.path, file.digest] for file in step_run.written]
     own = producer is None
     number = connection.execute(
         "INSERT INTO step_runs (id, run, step, status, key, code, reason, producer, attempt, started, ended, "
-        "draws, files, environment, watched, detail) "
-        "SELECT ?, number, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? FROM runs WHERE id = ?",
+        "draws, files, environment, watched, detail, written) "
+        "SELECT ?, number, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? FROM runs WHERE id = ?",
         (
             step_run.id,
             step_run.step,
@@ -71,6 +72,7 @@ def add_step_run(connection: sqlite3.Connection, run: Run, step_run: StepRun) ->
             rows.dump(step_run.environment) if own and step_run.environment else None,
             rows.dump(step_run.watched) if own and step_run.watched else None,
             rows.detail(step_run) if own else None,
+            rows.dump(written) if own and written else None,
             run.id,
         ),
     ).lastrowid
@@ -118,7 +120,9 @@ def _add_facts(connection: sqlite3.Connection, step_run: StepRun) -> None:
     status = step_run.status.value
     if not step_run.code or status not in {"completed", "failed"}:
         return
-    facts = ["ran", *(f"changed {name}" for name in step_run.facts.changed)]
+    found = step_run.facts
+    facts = ["ran", *(f"changed {name}" for name in found.changed)]
+    facts += [rows.text(f"wrote {path}") for path in found.wrote] + [rows.text(f"read {path}") for path in found.read]
     if step_run.facts.draws:
         facts.append("draws")
     elif step_run.facts.draws is False and status == "completed":

@@ -46,6 +46,10 @@ class Candidate(Protocol):
     def seconds(self) -> float | None:
         """How long it took."""
 
+    @property
+    def written(self) -> Sequence[Sequence[str]]:
+        """``(path, digest)`` of each file that it made, changed or removed."""
+
 
 class Cache(Stats, Protocol):
     """What planning asks of the ledger."""

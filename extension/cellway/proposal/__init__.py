@@ -79,6 +79,7 @@ def propose(notebook: Notebook, names: Sequence[Names]) -> tuple[Proposal, ...]:
     for cell in rest:
         cell.classify(symbols)
     kept = _kept(rest, cells, symbols)
+    kept = _kept(rest, cells, symbols, _results(notebook, rest, {cell.index for cell in kept}))
     if not kept:
         raise UsageError(
             "no cell computes anything that could be a step", name=notebook.path, fix="tag one by hand: `%%step NAME`"
@@ -186,7 +187,23 @@ def _literal(statement: Statement) -> str:
 # --- which cells matter ----------------------------------------------------------------------------
 
 
-def _kept(candidates: Sequence[CellFacts], cells: Sequence[CellFacts], symbols: set[str]) -> list[CellFacts]:
+def _results(notebook: Notebook, candidates: Sequence[CellFacts], kept: set[int]) -> set[int]:
+    """Cells under a heading of their own that bind something, though nobody needs it: the notebook's results."""
+    sections = steps.headings(notebook)
+    taken = {sections[index] for index in kept}
+    return {
+        cell.index
+        for cell in candidates
+        if cell.data and cell.binds and sections[cell.index] is not None and sections[cell.index] not in taken
+    }
+
+
+def _kept(
+    candidates: Sequence[CellFacts],
+    cells: Sequence[CellFacts],
+    symbols: set[str],
+    results: frozenset[int] | set[int] = frozenset(),
+) -> list[CellFacts]:
     """Cells that must be in a step, by what the cells below them need; from the end upwards."""
     carried = _carried_reads(cells, symbols)
     shown = looks.plotting_names(cells)
@@ -196,7 +213,8 @@ def _kept(candidates: Sequence[CellFacts], cells: Sequence[CellFacts], symbols: 
     for cell in reversed(candidates):
         reseeds = cell.seeds and first is not None and cell.index > first
         provides = ((cell.binds - symbols) | cell.changes) & needed
-        if not (provides or reseeds or (cell.data and not looks.only_looks(cell, needed, shown))):
+        computes = cell.data and not looks.only_looks(cell, needed, shown)
+        if not (provides or reseeds or computes or cell.index in results):
             continue
         kept.append(cell)
         for name in cell.reads:

@@ -24,7 +24,7 @@ _TOPICS = (
 
 def name_steps(notebook: Notebook, kept: Sequence[CellFacts]) -> list[tuple[int, str, str]]:
     """Index of the cell, name of its step, and why, for each of the cells that must be in one."""
-    sections = _sections(notebook)
+    sections = headings(notebook)
     headed = {sections[cell.index] for cell in kept if sections[cell.index]}
     # One heading above everything says nothing about steps.
     by_heading = len(headed) > 1 or (len(headed) == 1 and len(kept) <= 3)
@@ -48,7 +48,7 @@ def name_steps(notebook: Notebook, kept: Sequence[CellFacts]) -> list[tuple[int,
     return result
 
 
-def _sections(notebook: Notebook) -> list[tuple[int, str] | None]:
+def headings(notebook: Notebook) -> list[tuple[int, str] | None]:
     """For each cell, the heading that it stands under; the notebook's own title is none."""
     found: list[tuple[int, int, str]] = []
     for cell in notebook.cells:
