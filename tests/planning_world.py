@@ -13,6 +13,7 @@ import shutil
 import socket
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -55,8 +56,6 @@ def step(name: str, source: str = "", reads: str = "", writes: str = "", **more:
 
 def pipeline(*steps: Step, parameters: Sequence[Parameter] = (), **more: Any) -> Pipeline:
     """Positions, `later`, static inputs and outputs are filled in, as `pipeline.build` does."""
-    from dataclasses import replace
-
     placed = []
     for position, each in enumerate(steps):
         later = tuple(dict.fromkeys(name for following in steps[position + 1 :] for name in following.reads))
@@ -137,13 +136,17 @@ class World:
         facts: Mapping[str, Facts] | None = None,
         environment: Mapping[str, str] | None = None,
         fail: str | None = None,
+        writes: Mapping[str, Mapping[str, str]] | None = None,
         **more: Any,
     ) -> list[str]:
-        """Run what has to run, in notebook order; the names of the steps that ran."""
+        """Run what has to run, in notebook order; the names of the steps that ran.
+
+        ``observed``: files that a step opens; ``writes``: contents of the files that it writes.
+        """
         context = self.context(pipe, **more)
         record = run_record(f"r{next(_numbers):06d}", source=context.source)
         self.ledger.append(Event("run-started", 1000.0, record))
-        known = dict(planning.facts(pipe, self.ledger))
+        known = dict(planning.facts(pipe, self.ledger, context.source))
         made: dict[str, dict[str, Artifact]] = {}
         ran = []
         for each in pipe.steps:
@@ -151,7 +154,14 @@ class World:
             needed = planning.outputs(pipe, resolution)[each.name]
             providers = {name: source for name, source in resolution[each.name].items() if name in made.get(source, {})}
             inputs = {name: made[source][name] for name, source in providers.items()}
-            planned = planning.decide(each, context, inputs, outputs=needed, providers=providers)
+            planned = planning.decide(
+                each,
+                context,
+                inputs,
+                outputs=needed,
+                providers=providers,
+                handed=planning.Handed(pipe, known),
+            )
             if planned.status is Status.CACHED:
                 reused = self.ledger.step_run(str(planned.step_run))
                 made[each.name] = {item.name: item for item in reused.artifacts}
@@ -173,6 +183,10 @@ class World:
                     FileRead(path, context.files.digest(context.files.located(path)))
                     for path in (observed or {}).get(each.name, ())
                 ]
+                written = []
+                for path, content in (writes or {}).get(each.name, {}).items():
+                    (self.root / path).write_text(content)
+                    written.append(FileRead(path, fingerprint.file(str(self.root / path))))
                 self.ledger.put_sources(planning.sources(each, context))
                 done = step_run(
                     record.id,
@@ -187,12 +201,14 @@ class World:
                     facts=showed,
                     environment=environment or {},
                     watched=planning.watch(each),
+                    written=tuple(written),
                     started=1000.0,
                     ended=1002.5,
                 )
             # What a step did not hand over this time, it cannot provide: then the value is the earlier step's.
             shown, there = known[each.name], made[each.name]
-            known[each.name] = Facts(tuple(n for n in shown.changed if n in there), shown.draws and RANDOM in there)
+            changed = tuple(name for name in shown.changed if name in there)
+            known[each.name] = replace(shown, changed=changed, draws=shown.draws and RANDOM in there)
             self.ledger.append(finished(record, done))
             if fail == each.name:
                 break

@@ -438,6 +438,21 @@ def test_an_unseeded_step_is_seeded_whenever_the_library_comes(steps: Steps) -> 
     assert records.RANDOM not in steps.latest
 
 
+@pytest.mark.parametrize("random", ["state handed over", "own seed"])
+def test_libraries_that_draw_while_an_input_is_loaded(random: str, steps: Steps) -> None:
+    # rich does so, which scikit-learn imports.
+    (steps.work / "lib.py").write_text("import random\nrandom.random()\n\n\nclass Model:\n    pass\n")
+    first = "import random, lib\n# cells\nm = lib.Model()\nx = random.random()"
+    steps.run(first, outputs="m x", random={"seed": 5}, draws=True)
+    given = {"input": steps.latest[records.RANDOM], "seed": 5} if random == "state handed over" else {"seed": 5}
+    result = steps.run("# cells\ny = type(m).__name__", reads="m", outputs="y", random=given, draws=True)
+    assert result["drew"] is False
+    code = "import random\n# cells\ny = random.random()"
+    loaded = steps.run(code, reads="m", outputs="y", random=given, draws=True)
+    alone = steps.run(code, outputs="y", random=given, draws=True)
+    assert loaded["names"]["y"]["fingerprint"] == alone["names"]["y"]["fingerprint"]
+
+
 # --- files ----------------------------------------------------------------------------------------------------------
 
 
@@ -552,6 +567,67 @@ def test_a_file_that_the_step_updates(steps: Steps) -> None:
     (steps.work / "more.txt").write_text("old")
     result = steps.run("open('log.txt', 'r+').read(); open('more.txt', 'a').write('x')")
     assert set(seen(result, steps.work)) == {"log.txt"}
+
+
+@pytest.mark.parametrize(
+    ("code", "written", "read"),
+    [
+        ("open('new.txt', 'w').write('x')", "new.txt", ""),
+        ("open('old.txt', 'a').write('x')", "old.txt+", ""),
+        ("open('old.txt', 'r+').write('x')", "old.txt+", "old.txt"),
+        ("open('old.txt', 'r+').close()", "", "old.txt"),
+        ("t = open('old.txt').read()\nopen('old.txt', 'w').write(t)", "old.txt", "old.txt"),
+        ("import pathlib\npathlib.Path('sub').mkdir()", "", ""),
+        ("import os\nopen('t.tmp', 'w').write('x')\nos.replace('t.tmp', 'new.txt')", "new.txt", ""),
+        ("import os\nopen('t.tmp', 'w').write('x')\nos.remove('t.tmp')", "", ""),
+        ("import os\nos.remove('old.txt')", "old.txt-", ""),
+        ("import os\nopen('old.txt').read()\nos.remove('old.txt')", "old.txt-", "old.txt"),
+        ("import os\nos.rename('folder', 'moved')", "folder/a.txt- moved/a.txt", ""),
+        ("import shutil\nshutil.rmtree('folder')", "folder/a.txt-", ""),
+        ("import shutil\nshutil.copy('old.txt', 'new.txt')", "new.txt", "old.txt"),
+        ("import shutil\nshutil.move('old.txt', 'folder')", "folder/old.txt old.txt-", ""),
+        ("file = open('new.txt', 'w')\nfile.write('held back')", "new.txt", ""),
+        ("import sqlite3\nwith sqlite3.connect('db') as c:\n    c.execute('create table t (x)')", "db+", ""),
+        ("import pandas as pd\npd.DataFrame({'a': [1]}).to_csv('new.csv')", "new.csv", ""),
+        ("import pandas as pd\npd.DataFrame({'a': [1]}).to_parquet('new.parquet')", "new.parquet", ""),
+        (
+            "import pandas as pd\npd.DataFrame({'a': [1], 'k': [2]}).to_parquet('parts', partition_cols=['k'])",
+            "parts/k=2/*.parquet",
+            "",
+        ),
+        ("import pyarrow as pa, pyarrow.csv as c\nc.write_csv(pa.table({'a': [1]}), 'new.csv')", "new.csv", ""),
+        ("import pyarrow as pa\nwith pa.OSFile('new.raw', 'wb') as file:\n    file.write(b'x')", "new.raw", ""),
+        ("import polars as pl\npl.DataFrame({'a': [1]}).write_parquet('new.parquet')", "new.parquet", ""),
+        ("import duckdb\nduckdb.sql(\"copy (select 1) to 'new.csv'\")", "new.csv", ""),
+        ("import duckdb\nduckdb.sql('select 1').write_parquet('new.parquet')", "new.parquet", ""),
+        ("import h5py\nwith h5py.File('new.h5', 'w') as file:\n    file['a'] = [1]", "new.h5", ""),
+    ],
+)
+def test_files_that_a_step_writes(code: str, written: str, read: str, steps: Steps) -> None:
+    (steps.work / "old.txt").write_text("old")
+    (steps.work / "folder").mkdir()
+    (steps.work / "folder" / "a.txt").write_text("a")
+    old = fingerprint.file(steps.work / "old.txt")
+    result = steps.run(code)
+    found = []
+    for entry in result["written"]:
+        path = pathlib.Path(entry["path"])
+        name = path.relative_to(steps.work).as_posix()
+        assert entry["digest"] == (fingerprint.file(path) if path.exists() else "")
+        mark = "+" if entry["added"] else "" if path.exists() else "-"
+        found.append(("parts/k=2/*.parquet" if name.startswith("parts/k=2/") else name) + mark)
+    assert found == written.split()
+    assert seen(result, steps.work) == dict.fromkeys(read.split(), old)
+
+
+def test_modules_that_a_step_imports(steps: Steps) -> None:
+    (steps.work / "lib.py").write_text("x = 1\n")
+    result = steps.run("import json, lib")
+    assert result["files"] == []
+    module = str(steps.work / "lib.py")
+    assert result["imported"] == [{"path": module, "digest": fingerprint.file(module)}]
+    result = steps.run("open('own.py', 'w').write('x = 1')\nimport own")
+    assert result["imported"] == []
 
 
 def test_declared_files(steps: Steps) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -14,6 +15,7 @@ import time
 from pathlib import Path
 
 import pytest
+import small_notebooks
 
 from cellway import errors
 from cellway.cli import completion, following, given, main
@@ -325,6 +327,41 @@ def test_a_table_is_cut_where_the_terminal_ends_and_not_in_a_pipe():
         out = io.StringIO()
         Console(out, out, {"COLUMNS": columns}).table(rows)
         assert max(map(len, out.getvalue().splitlines())) == longest
+
+
+HOSTILE = {
+    "clears the screen": ("a\x1b[2Jb\x1b[Hc", "abc"),
+    "sets the title": ("a\x1b]0;title\x07b\x1b]8;;http://x\x1b\\c", "abc"),
+    "rings, goes back, ends": ("a\x07b\x08c\x00d\x7f\x9b2Je", "abcd2Je"),
+    "writes over the line": ("good\rbad", "goodbad"),
+    "turns the direction": ("a\u202eb\u2066c", "abc"),
+    "half a sequence": ("a\x1b[3", "a[3"),
+    "a lone surrogate": ("a\udcffb", "a?b"),
+    "tabs and lines stay": ("a\tb\nc", "a\tb\nc"),
+    "joins and accents stay": ("e\u0301 \U0001f469\u200d\U0001f4bb ünï", "e\u0301 \U0001f469\u200d\U0001f4bb ünï"),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize("environment", [{"NO_COLOR": "1"}, {}])
+def test_texts_of_others_do_not_command_the_terminal(name, environment):
+    text, shown = HOSTILE[name]
+    out = Terminal()
+    Console(out, out, environment).print(text)
+    assert out.getvalue() == shown + "\n"
+
+
+def test_colours_of_the_author_stay_and_end_with_the_text():
+    for environment, shown in (({}, "a \x1b[31mred\x1b[0m\n"), ({"NO_COLOR": "1"}, "a red\n")):
+        out = Terminal()
+        Console(out, out, environment).print("a \x1b[31mred")
+        assert out.getvalue() == shown
+
+
+def test_a_table_has_one_line_a_row_whatever_is_in_it():
+    out = Terminal()
+    Console(out, out, {"COLUMNS": "40"}).table([["a\rb\x1b[2J\tc\nd", "x"], ["e", "y"]])
+    assert out.getvalue() == "ab c d  x\ne       y\n"
 
 
 def test_numbers_that_json_does_not_have_become_null():
@@ -914,6 +951,87 @@ def test_ctrl_c_cancels_and_the_run_can_be_resumed(tmp_path):
     while (tmp_path / ".cellway" / "tmp").exists() and any((tmp_path / ".cellway" / "tmp").iterdir()):
         assert time.monotonic() < deadline, "a working folder was left behind"
         time.sleep(0.1)
+
+
+@POSIX
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_a_run_that_is_told_to_end_cancels(name, tmp_path):
+    (tmp_path / "slow.py").write_text(SLOW)
+    leader, follower = os.openpty()
+    process = subprocess.Popen(
+        [*PROGRAM, "run", "slow.py"],
+        cwd=tmp_path,
+        stdin=follower,
+        stdout=follower,
+        stderr=follower,
+        env={**os.environ, "PYTHONIOENCODING": "utf-8", "TERM": "xterm"},
+        start_new_session=True,
+    )
+    os.close(follower)
+    text = b""
+    while b"waiting" not in text:
+        text += os.read(leader, 65536)
+    process.send_signal(getattr(signal, name))
+    if name == "SIGHUP":
+        os.close(leader)  # the terminal was closed
+    else:
+        with contextlib.suppress(OSError):
+            while piece := os.read(leader, 65536):
+                text += piece
+        os.close(leader)
+        assert b"1 cancelled" in text
+        assert b"\x1b[?25h" in text  # the cursor is back
+    assert process.wait(60) == errors.Cancelled.exit_code
+    (newest,) = json.loads(cellway(tmp_path, "runs", "--json").stdout)
+    assert (newest["status"], newest["ended"] is None) == ("cancelled", False)
+    assert not any((tmp_path / ".cellway" / "tmp").iterdir())
+
+
+def test_a_run_whose_kernel_is_missing_has_failed_and_says_what_to_do(tmp_path):
+    path = small_notebooks.write(tmp_path / "nb.ipynb", ["%%step a\nx = 1"])
+    notebook = json.loads(path.read_text())
+    notebook["metadata"]["kernelspec"] = {"name": "not-there", "display_name": "x", "language": "python"}
+    path.write_text(json.dumps(notebook))
+    done = cellway(tmp_path, "run", "nb.ipynb")
+    assert (done.returncode, done.stderr.count("error:")) == (2, 1)
+    assert "no kernel named 'not-there'" in done.stderr
+    assert "ipykernel install --user --name not-there" in done.stderr
+    (run,) = json.loads(cellway(tmp_path, "runs", "--json").stdout)
+    assert (run["status"], run["ended"] is None) == ("failed", False)
+
+
+@pytest.mark.parametrize(
+    ("words", "message", "fix"),
+    [
+        (("artifacts", "laod"), "has no step laod", "did you mean load?"),
+        (("runs", "smal.py"), "no notebook smal.py", "did you mean `small.py`?"),
+        (("run", "smal.py"), "no notebook smal.py", "did you mean `small.py`?"),
+        (("run", "."), "is a folder, not a notebook", "name a notebook; there are `failing.py`, `small.py`"),
+        (("run", ""), "the name of the notebook is empty", ""),
+    ],
+)
+def test_what_is_not_there(words, message, fix, project):
+    done = cellway(project, *words)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert fix in done.stderr
+
+
+def test_doctor_finds_damaged_values(project, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(project, folder)
+    blob = next(path for path in (folder / ".cellway" / "store" / "objects").glob("*/*") if path.stat().st_size > 4)
+    blob.chmod(0o644)
+    blob.write_bytes(bytes([blob.read_bytes()[0] ^ 1]) + blob.read_bytes()[1:])
+    done = cellway(folder, "doctor")
+    assert done.returncode == 1
+    assert "1 stored value is damaged" in done.stdout
+    fix = re.search(r"fix: rm (.*)", done.stdout)[1]
+    Path(folder, fix).unlink()
+    again = cellway(folder, "doctor")
+    assert again.returncode == 0
+    assert "1 stored values are missing" in again.stdout
+    assert cellway(folder, "run", "small.py", "-p", "n=4").returncode == 0
 
 
 def test_hints_name_the_project_where_it_is_another_than_the_one_here(project, tmp_path):

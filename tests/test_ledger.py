@@ -55,7 +55,7 @@ def full(run: str = "r1") -> StepRun:
             artifact("score", "s", member="score"),
         ),
         files=(FileRead("data/a.csv", "d1"), FileRead("/abs/b", "", True)),
-        facts=Facts(("df",), True),
+        facts=Facts(("df",), True, ("out/t.txt",), ("data/a.csv", "parts/")),
         attempt=2,
         started=1000.5,
         ended=1003.0,
@@ -63,6 +63,7 @@ def full(run: str = "r1") -> StepRun:
         touched=("network",),
         environment={"pandas": "3.0.1"},
         watched=("df", "x"),
+        written=(FileRead("out/t.txt", "d2"), FileRead("out/gone.txt", "")),
     )
 
 
@@ -297,6 +298,16 @@ def test_an_ambiguous_artifact_lists_the_choices(ledger: Ledger) -> None:
         ledger.artifact("n")
 
 
+def test_a_notebook_and_its_converted_folder_are_not_two_choices(ledger: Ledger) -> None:
+    old = step_run("r1", "load", "k1", artifacts=(artifact("df", "old"),))
+    record(ledger, "r1", old)
+    record(ledger, "r2", step_run("r2", "load", "k2", artifacts=(artifact("df", "new"),)))
+    folder = run_record("r3", status=Status.COMPLETED, ended=50.0, source="/folder")
+    ledger.append_cached_run(folder, [("load", old.id)])
+    assert ledger.artifact("load.df").artifact.digest == artifact("", "new").digest
+    assert ledger.artifact("r3:load.df").artifact.digest == artifact("", "old").digest
+
+
 def test_artifacts_are_listed(ledger: Ledger) -> None:
     runs = shelf(ledger)
     everything = [(item.step, item.artifact.name, item.run) for item in ledger.artifacts()]
@@ -408,6 +419,22 @@ def test_damaged_pages_are_an_error_in_words(ledger: Ledger) -> None:
         ledger.step_runs("r1")
 
 
+def test_a_ledger_of_an_older_cellway(ledger: Ledger) -> None:
+    record(ledger, "r1", full())
+    ledger.close()
+    with sqlite3.connect(ledger.path) as connection:
+        connection.execute("ALTER TABLE step_runs DROP COLUMN written")
+        connection.execute("PRAGMA user_version = 1")
+    connection.close()
+    from dataclasses import replace
+
+    assert ledger.step_run("s1") == replace(full(), written=())
+    assert ledger.lookup("k1")[0].written == ()
+    record(ledger, "r2", replace(full("r2"), id="s2"))
+    assert ledger.step_run("s2") == replace(full("r2"), id="s2")
+    assert [list(each) for each in ledger.lookup("k1")[0].written] == [["out/t.txt", "d2"], ["out/gone.txt", ""]]
+
+
 def test_a_ledger_of_a_newer_cellway(ledger: Ledger) -> None:
     record(ledger, "r1")
     ledger.close()
@@ -448,6 +475,29 @@ def test_a_full_disk_loses_nothing(ledger: Ledger) -> None:
     assert ledger.step_runs("r2") == ()
     record(ledger, "r3", step_run("r3", "a", "k"))
     assert len(ledger.step_runs("r3")) == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits of POSIX")
+def test_a_disk_without_room_for_sqlites_own_files_is_not_called_damage(ledger: Ledger) -> None:
+    record(ledger, "r1")
+    ledger.close()
+    script = f"""
+        import resource
+        resource.setrlimit(resource.RLIMIT_FSIZE, (8192, 8192))
+        from cellway.ledger import Ledger
+        try:
+            Ledger({ledger.path!r}).runs()
+        except Exception as error:
+            print(type(error).__name__, error.message, error.fix)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.startswith("LedgerError cannot read the ledger"), done.stdout
+    assert "room" in done.stdout
+    assert "damaged" not in done.stdout
+    assert "move" not in done.stdout  # whoever followed that would throw the record of all runs away
+    assert [run.id for run in ledger.runs()] == ["r1"]
 
 
 WRITER = """

@@ -303,6 +303,14 @@ def test_an_unknown_step_is_an_error_with_a_suggestion(world: World) -> None:
     assert caught.value.fix == "the steps are: load, clean, train"
 
 
+def test_a_selection_without_a_step_is_an_error(world: World) -> None:
+    pipe = pipeline(*chain())
+    with pytest.raises(UsageError, match="--only load and --from train have no step in common"):
+        world.plan(pipe, selection=Selection(only=("load",), from_=("train",)))
+    with pytest.raises(UsageError, match="--only load, --from clean and --until train"):
+        world.plan(pipe, selection=Selection(only=("load",), from_=("clean",), until=("train",)))
+
+
 def test_skipped_steps_name_the_results_that_selected_ones_start_from(world: World) -> None:
     pipe = pipeline(*chain())
     only = Selection(only=("train",))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 from cellway_magics.imports import after
@@ -51,6 +53,23 @@ class Generators:
             if name in self._given:
                 _write(name, self._given[name])
             self._start[name] = _read(name)
+
+    @contextlib.contextmanager
+    def undisturbed(self) -> Iterator[None]:
+        """What happens here leaves the generators as they were.
+
+        Loading a value imports the libraries that it needs, and some of them draw while they are imported (rich does,
+        and scikit-learn imports it). In the notebook that happened long before.
+        """
+        before = {name: _read(name) for name in _present()}
+        try:
+            yield
+        finally:
+            for name in _present():
+                if name not in before:
+                    self._set(name)
+                elif _read(name) != before[name]:
+                    _write(name, before[name])
 
     def end(self) -> tuple[State, bool]:
         """The state now, generators not imported here included, and whether anything drew."""

@@ -11,8 +11,9 @@ import functools
 import glob
 import os
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator
-from types import ModuleType
+from types import FrameType, ModuleType
 from typing import Any
 
 from cellway_magics.imports import after
@@ -22,6 +23,9 @@ _DONE = "__cellway__"
 _QUOTED = re.compile(r"'((?:[^']|'')+)'|\"([^\"]+)\"")
 _TARGET = re.compile(r"\b(?:to|export\s+database)\s+$", re.IGNORECASE)
 """What stands before a file that a SQL statement writes: ``COPY t TO 'file'``."""
+_CALL = compile(
+    "__cellway_result__ = __cellway_call__[0](*__cellway_call__[1], **__cellway_call__[2])", "<cellway>", "exec"
+)
 _ENOUGH = 10_000
 """Files of a folder or glob that are noted one by one."""
 
@@ -96,8 +100,12 @@ def note_sql(text: Any) -> None:
                 note_sources(piece)
 
 
-def _wrap(owner: Any, name: str, note: Callable[..., None]) -> None:
-    """Replace ``owner.name`` by a function that notes its arguments first."""
+def _wrap(owner: Any, name: str, note: Callable[..., None], *, unseen: bool = False) -> None:
+    """Replace ``owner.name`` by a function that notes its arguments first.
+
+    Args:
+        unseen: the original looks at the variables of whoever calls it.
+    """
     original = getattr(owner, name, None)
     if original is None or hasattr(original, _DONE):
         return
@@ -108,9 +116,30 @@ def _wrap(owner: Any, name: str, note: Callable[..., None]) -> None:
             note(*args, **options)
         return original(*args, **options)
 
+    @functools.wraps(original)
+    def wrapper_in_place(*args: Any, **options: Any) -> Any:
+        with contextlib.suppress(Exception):
+            note(*args, **options)
+        return _call_from(sys._getframe(1), original, args, options)
+
+    wrapper = wrapper_in_place if unseen else wrapper
     setattr(wrapper, _DONE, True)
     with contextlib.suppress(TypeError, AttributeError):  # a type that cannot be changed
         setattr(owner, name, wrapper)
+
+
+def _call_from(frame: FrameType, original: Any, args: Any, options: Any) -> Any:
+    """Call a function so that it finds the caller's variables in the frame above its own.
+
+    duckdb looks there for tables: ``duckdb.sql("select * from df")``.
+    """
+    home = original.__module__.partition(".")[0]
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in {home, "cellway_magics"}:
+        frame = frame.f_back
+    names = {} if frame.f_locals is frame.f_globals else dict(frame.f_locals)
+    names["__cellway_call__"] = (original, args, options)
+    exec(_CALL, frame.f_globals, names)  # noqa: S102  # our own line, in the author's scope
+    return names["__cellway_result__"]
 
 
 def _first(*words: str, skip: int = 0, writing: bool = False) -> Callable[..., None]:
@@ -199,7 +228,7 @@ def _duckdb(module: ModuleType) -> None:
     _wrap(module, "connect", connect)
     for owner, skip in ((module, 0), (getattr(module, "DuckDBPyConnection", None), 1)):
         for name in ("execute", "executemany", "sql", "query", "from_query"):
-            _wrap(owner, name, _sql(skip))
+            _wrap(owner, name, _sql(skip), unseen=True)
         for name in (*_names(owner, ("read_",)), "from_csv_auto", "from_parquet"):
             _wrap(owner, name, _first("path_or_buffer", "file_glob", "file_globs", skip=skip))
     relation = getattr(module, "DuckDBPyRelation", None)

@@ -65,15 +65,16 @@ class Session:
 
     def load(self, names: Sequence[str], namespace: Mapping[str, Any]) -> Any:
         """Load inputs, see :func:`cellway_magics.artifacts.load`."""
-        with self._unseen():
-            if not self._ready:
-                self._ready = True
-                if self._generators is not None:
-                    self._generators.restore()
+        still = contextlib.nullcontext() if self._generators is None else self._generators.undisturbed()
+        with self._unseen(), still:
             values = [self._input(name) for name in names]
             for name in self.request.watch:
                 if name not in names and name not in self.inputs and name in namespace:
                     self.inputs[name] = Loaded(namespace[name], None, self.essence(namespace[name]))
+        if not self._ready:
+            self._ready = True
+            if self._generators is not None:
+                self._generators.restore()
         if not names:
             return None
         return values[0] if len(values) == 1 else tuple(values)

@@ -46,6 +46,8 @@ class Recorder:
         self.read: dict[str, Identity] = {}
         self.written: dict[str, Identity] = {}
         """Files opened for writing, moved or removed, with what was there before."""
+        self._added: set[str] = set()
+        """Those that were not emptied first."""
         self._seen: dict[str, str] = {}
         """Digests of files read, taken right before the step itself changed them."""
         self.touched: set[str] = set()
@@ -79,14 +81,23 @@ class Recorder:
     def note_read(self, path: Any) -> None:
         """A file was, or is about to be, opened for reading; only the first time counts."""
         place = self._place(path)
-        if place is not None and place not in self.read and place not in self.written:
+        if place is not None and place not in self.read and place not in self.written and not os.path.isdir(place):
             self.read[place] = identity(place)
 
-    def note_write(self, path: Any) -> None:
-        """A file is opened for writing: what is read from it later came from this step."""
+    def note_write(self, path: Any, *, kept: bool = False) -> None:
+        """A file is opened for writing: what is read from it later came from this step.
+
+        Args:
+            path: of the file.
+            kept: something is added to what is in it.
+        """
         place = self._place(path)
         if place is not None:
             self._will_change(place)
+            if kept:
+                self._added.add(place)
+            elif identity(place) is not None:
+                self._added.discard(place)
 
     def note_update(self, path: Any) -> None:
         """A file is opened for reading and writing, without being emptied."""
@@ -95,6 +106,7 @@ class Recorder:
             if place not in self.read and (found := identity(place)) is not None:
                 self.read[place] = found
             self._will_change(place)
+            self._added.add(place)
 
     def note_gone(self, path: Any) -> None:
         """A file, or a folder with all that is in it, is about to be removed or moved away."""
@@ -147,22 +159,23 @@ class Recorder:
         return found
 
     def imported(self) -> list[dict[str, Any]]:
-        """``{"path", "digest"}`` of the modules among the files read: their content is the key's, their place is not."""
-        return [{"path": path, "digest": self._digest(path)} for path in sorted(_module_files().intersection(self.read))]
+        """``{"path", "digest"}`` of the modules among the files read: the key has their content, not their place."""
+        modules = sorted(_module_files().intersection(self.read))
+        return [{"path": path, "digest": self._digest(path)} for path in modules]
 
     def results(self) -> list[dict[str, Any]]:
         """The files that are other than before.
 
         Returns:
-            ``{"path", "digest"}`` each; the digest of a file that is gone is empty. Left out is what is as it was, and
-            what was made and removed again.
+            ``{"path", "digest", "added"}`` each; the digest of a file that is gone is empty, ``added`` says that its
+            former content was kept. Left out is what is as it was, and what was made and removed again.
         """
         changed = {path for path, before in self.written.items() if identity(path) != before}
         for folder in [path for path in self.written if os.path.isdir(path)]:
             # Written as a whole by a library; what was in it before was noted file by file.
             changed.discard(folder)
             changed.update(path for path in _below(folder) if path not in self.written)
-        return [{"path": path, "digest": _digest(path)} for path in sorted(changed)]
+        return [{"path": path, "digest": _digest(path), "added": path in self._added} for path in sorted(changed)]
 
     def _digest(self, path: str) -> str:
         """Of a file as the step saw it; empty if it was not there, or if nobody can say."""
@@ -195,7 +208,7 @@ class Recorder:
         if flags & _WRITING == 0:
             self.note_read(path)
         elif flags & os.O_TRUNC or not flags & os.O_RDWR:
-            self.note_write(path)
+            self.note_write(path, kept=bool(flags & os.O_APPEND))
         else:
             self.note_update(path)
 

@@ -8,7 +8,8 @@ from dataclasses import replace
 
 from cellway import fingerprint
 from cellway.analysis import ipython, known
-from cellway.analysis.walker import MAGIC, Walker
+from cellway.analysis.expressions import MAGIC
+from cellway.analysis.walker import Walker
 from cellway.records import Function, Names, Reference, Statement, StatementKind
 
 _SYMBOLS = {StatementKind.IMPORT, StatementKind.FUNCTION, StatementKind.CLASS, StatementKind.CONSTANT}

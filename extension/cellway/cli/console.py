@@ -125,6 +125,10 @@ class Console:
         except (OSError, ValueError, AttributeError):
             return 0
 
+    def terminals(self) -> list[TextIO]:
+        """Those of the two streams at which people look."""
+        return [stream for stream in (self.out, self.err) if self.is_terminal(stream)]
+
     # --- printing ----------------------------------------------------------------------------------------------------
 
     def style(self, text: str, *names: str, stream: TextIO | None = None) -> str:
@@ -135,11 +139,13 @@ class Console:
     def print(self, text: str = "", *, stream: TextIO | None = None, end: str = "\n") -> None:
         """One text and the end of its line. A reader that left (``| head``) raises ``BrokenPipeError``."""
         stream = stream or self.out
-        stream.write(self.writable(text, stream) + end)
+        stream.write(self._encodable(harmless(text, colours=self.colours(stream)), stream) + end)
 
     def writable(self, text: str, stream: TextIO | None = None) -> str:
-        """A text as the stream's encoding can have it: plain characters for marks, lines and arrows."""
-        stream = stream or self.out
+        """A text as the stream can have it: no sequences of a terminal, and plain characters for marks and arrows."""
+        return self._encodable(harmless(text), stream or self.out)
+
+    def _encodable(self, text: str, stream: TextIO) -> str:
         if text.isascii() or self.unicode(stream):
             return text
         encoding = getattr(stream, "encoding", None) or "utf-8"
@@ -158,6 +164,8 @@ class Console:
         import json
 
         text = json.dumps(plain(value), ensure_ascii=not self.unicode(), indent=None if line else 2)
+        if not _has_text(text):  # the name of a file in another encoding, say
+            text = json.dumps(plain(value), indent=None if line else 2)
         self.out.write(text + "\n")
         self.out.flush()
 
@@ -276,7 +284,7 @@ def cells(text: str) -> int:
 
 def fit(text: str, width: int, ellipsis: str = "…") -> str:
     """A text in one line of so many columns, cut with an ellipsis."""
-    text = " ".join(text.split("\n")) if "\n" in text else text
+    text = text.replace("\n", " ").replace("\t", " ")
     if cells(text) <= width:
         return text
     while text and cells(text) > width - len(ellipsis):
@@ -347,8 +355,61 @@ def count(number: int, noun: str, many: str = "") -> str:
     return f"{number} {noun if number == 1 else many or noun + 's'}"
 
 
+_SEQUENCES = r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)|[ -/]*[0-Z\\^-~])"
+"""What a terminal takes as a command: control sequences, titles and links, and those of two or three characters."""
+
+_CONTROLS = r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2028\u2029\u2066-\u2069]"
+"""Characters that move the cursor or turn the direction of the text. What joins characters is left alone."""
+
+
 def without_styles(text: str) -> str:
     """A text without the escape sequences of a terminal."""
     import re
 
-    return re.sub(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])", "", text)
+    return re.sub(_SEQUENCES, "", text) if "\x1b" in text else text
+
+
+def harmless(text: str, *, colours: bool = False) -> str:
+    """A text that commands no terminal, wherever it comes from: a file name, a value, what a cell printed.
+
+    Args:
+        text: may have several lines, and tabs.
+        colours: keep those in it; they end with the text.
+    """
+    # The common cases go without `re`, which a run in which nothing runs does not import.
+    if _is_plain(text) or (colours and _is_styled(text)):
+        return text
+    import re
+
+    def kept(found: re.Match[str]) -> str:
+        return found[0] if colours and re.fullmatch(r"\x1b\[[0-9;:]*m", found[0]) else ""
+
+    pieces = re.split(f"({_SEQUENCES})", text.replace("\r\n", "\n"))
+    pieces[1::2] = [re.sub(_SEQUENCES, kept, sequence) for sequence in pieces[1::2]]
+    pieces[::2] = [re.sub("[\ud800-\udfff]", "?", re.sub(_CONTROLS, "", piece)) for piece in pieces[::2]]
+    last = next((sequence for sequence in reversed(pieces[1::2]) if sequence), "")
+    return "".join(pieces) + ("\x1b[0m" if last not in {"", "\x1b[0m", "\x1b[m"} else "")
+
+
+def _is_plain(text: str) -> bool:
+    return text.replace("\n", "").replace("\t", "").isprintable()
+
+
+def _is_styled(text: str) -> bool:
+    """Whether it is plain but for styles, as :meth:`Console.style` sets them; the last one ends them."""
+    first, *styled = text.split("\x1b[")
+    codes = "0"
+    for piece in styled:
+        codes, end, rest = piece.partition("m")
+        if not end or not codes.replace(";", "").isdigit() or not _is_plain(rest):
+            return False
+    return codes == "0" and _is_plain(first)
+
+
+def _has_text(text: str) -> bool:
+    """Whether every character is one: file names that are not UTF-8 have halves of some."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -6,9 +6,9 @@ the same :class:`Tally`. Ctrl-C is taken here, too.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
-from cellway.cli.console import WORDS, Console, cells, plain, seconds, shown_path, summary, without_styles
+from cellway.cli.console import WORDS, Console, cells, plain, seconds, shown_path, summary
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -132,9 +132,8 @@ class Lines:
         if rest:
             self._open[step, stream] = rest
         for line in lines:
-            line = line.rsplit("\r", 1)[-1]  # a progress bar draws over itself; what it came to is enough  # noqa: PLW2901
-            if not self._console.colours():
-                line = without_styles(line)  # noqa: PLW2901
+            # A progress bar draws over itself; what it came to is enough.
+            line = line.rstrip("\r").rsplit("\r", 1)[-1]  # noqa: PLW2901
             name = step + " " * (self._width - cells(step))
             style = "yellow" if stream == "stderr" else "dim"
             self._console.print(f"  {name}  {self._console.style('│', style)} {line}".rstrip())
@@ -241,12 +240,17 @@ def _follower(console: Console, tally: Tally, quiet: bool) -> Follower:
 
 
 class _Interrupts:
-    """Ctrl-C while something runs: the first asks the steps to stop, the second ends them at once."""
+    """Signals while something runs. The first Ctrl-C asks the steps to stop, the second ends them at once.
+
+    SIGTERM (CI, ``docker stop``) and SIGHUP (the terminal is gone) do the same: kernels are not left alone.
+    """
 
     def __init__(self, console: Console, cancel: Cancellation) -> None:
         self._console = console
         self._cancel = cancel
-        self._before: Any = None
+        self._before: dict[int, Any] = {}
+        # Asked beforehand: one that was closed is no terminal any more.
+        self._terminals = console.terminals()
         self.follower: Any = None
 
     def tell(self, message: str) -> None:
@@ -261,7 +265,11 @@ class _Interrupts:
         import threading
 
         if threading.current_thread() is threading.main_thread():
-            self._before = signal.signal(signal.SIGINT, self._pressed)
+            self._before[signal.SIGINT] = signal.signal(signal.SIGINT, self._pressed)
+            for name in ("SIGTERM", "SIGHUP"):
+                number = getattr(signal, name, None)
+                if number is not None and signal.getsignal(number) is signal.SIG_DFL:  # `nohup` ignores SIGHUP
+                    self._before[number] = signal.signal(number, self._told)
         return self
 
     def _pressed(self, number: int, frame: object) -> None:
@@ -275,11 +283,32 @@ class _Interrupts:
             # Two were not enough: something hangs that no kernel is the cause of.
             raise KeyboardInterrupt
 
+    def _told(self, number: int, frame: object) -> None:
+        import signal
+
+        if number == getattr(signal, "SIGHUP", None):
+            _silence(self._terminals)
+        if not self._cancel.is_set():
+            self._cancel.set()
+            self.tell(f"cancelling… ({signal.Signals(number).name})")
+        else:
+            self._cancel.kill()
+
     def __exit__(self, *error: object) -> None:
         import signal
 
-        if self._before is not None:
-            signal.signal(signal.SIGINT, self._before)
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+
+def _silence(streams: Iterable[TextIO]) -> None:
+    """What is printed from now on goes nowhere, and is no error."""
+    import os
+
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in streams:
+        os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 def _code(tally: Tally) -> int:
@@ -356,7 +385,7 @@ def failure(console: Console, project: Project, step_run: StepRun) -> None:
     text = traceback if isinstance(traceback, str) else "\n".join(traceback)
     if text:
         console.print(stream=err)
-        console.print((text if console.colours(err) else without_styles(text)).rstrip(), stream=err)
+        console.print(text.rstrip(), stream=err)
         console.print(stream=err)
     if error.get("fix"):
         console.print(console.style("  fix: ", "green", "bold", stream=err) + str(error["fix"]), stream=err)

@@ -111,7 +111,8 @@ def logs(console: Console, call: Call) -> int:
         console.data({name: without_styles(text) for name, text in texts.items()})
         return 0
     for name, text in texts.items():
-        shown = text if console.colours() else without_styles(text)
+        # Progress bars draw over themselves: what they came to is enough.
+        shown = "\n".join(line.rstrip("\r").rsplit("\r", 1)[-1] for line in text.split("\n"))
         if step is None:
             console.print(
                 console.style(f"─── {name} ", "bold")

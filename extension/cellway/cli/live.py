@@ -15,7 +15,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-from cellway.cli.console import ASCII, WORDS, Console, cells, seconds, without_styles
+from cellway.cli.console import ASCII, WORDS, Console, cells, harmless, seconds, without_styles
 from cellway.cli.following import FINISHED, Tally, error_line, took
 
 if TYPE_CHECKING:
@@ -182,6 +182,7 @@ class LiveView:
         return text
 
     def _plain(self, text: str) -> str:
+        text = harmless(text).replace("\t", " ")
         if self._unicode:
             return text
         return text.translate(ASCII).encode("ascii", "replace").decode()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from cellway import planning
 from cellway.errors import Place, StepError, UsageError
-from cellway.execution import claims, conditions
+from cellway.execution import claims, conditions, meeting
 from cellway.execution.progress import Progress, State
 from cellway.planning import decision
 from cellway.records import RANDOM, Artifact, PlannedStep, Status, StepRun
@@ -86,15 +86,30 @@ class Decider:
     def _planned(self, state: State, inputs: Mapping[str, Artifact]) -> PlannedStep:
         context, outputs = self.setting.context, self.progress.outputs(state)
         planned = planning.decide(
-            state.step, context, inputs, outputs=outputs, providers=self.progress.providers(state)
+            state.step,
+            context,
+            inputs,
+            outputs=outputs,
+            providers=self.progress.providers(state),
+            handed=self.progress.handed(),
         )
         if state.selected or planned.key is None or planned.status is Status.CACHED:
             return planned
         # A step that always runs again is not asked to do so where others start from what it left.
         for candidate in context.cache.lookup(planned.key.digest):
-            if decision.object_to(candidate, state.step, context, outputs) is None:
+            if decision.object_to(candidate, state.step, context, outputs, self.progress.handed()) is None:
                 return replace(planned, status=Status.CACHED, reason=decision.UNCHANGED, step_run=candidate.id)
         return planned
+
+    def modules_moved(self, state: State) -> bool:
+        """Whether modules that a step reaches were written by others since it was decided."""
+        if state.planned is None or state.planned.key is None:
+            return False
+        self.setting.context.refresh()
+        now = planning.key(state.step, self.setting.context, {}).parts
+        before = state.planned.key.parts
+        own = {path for path in state.wrote if path.endswith(".py")}
+        return not own and not meeting.same_modules(before, now)
 
     def condition(self, state: State, inputs: Inputs) -> str | None:
         """Why a step is left out; ``None`` if it is not.

@@ -93,6 +93,7 @@ class Result:
         error: ``{kind, name, message, fix}`` if an output could not be stored.
         skipped: ``{name, why}`` of optional outputs that were not kept.
         written: files that it made, changed or removed.
+        added: paths among ``written`` whose former content was kept.
         imported: project modules that it imported.
     """
 
@@ -105,6 +106,7 @@ class Result:
     error: Mapping[str, Any] | None = None
     written: tuple[FileRead, ...] = ()
     imported: tuple[FileRead, ...] = ()
+    added: frozenset[str] = frozenset()
 
 
 def write(folder: Path, request: Request, store: Store) -> None:
@@ -194,13 +196,12 @@ def read(folder: Path, root: Path, store: Store) -> Result | None:
         error=said.get("error"),
         written=written,
         imported=imported,
+        added=frozenset(relative(file["path"], root) for file in said.get("written", ()) if file.get("added")),
     )
 
 
 def _files(said: Iterable[Mapping[str, Any]], root: Path) -> tuple[FileRead, ...]:
-    return tuple(
-        FileRead(relative(file["path"], root), file["digest"], bool(file.get("declared"))) for file in said
-    )
+    return tuple(FileRead(relative(file["path"], root), file["digest"], bool(file.get("declared"))) for file in said)
 
 
 def _condensed(files: Iterable[FileRead]) -> tuple[str, ...]:

@@ -25,6 +25,8 @@ class Phase(Enum):
     """Another run computes it."""
     RUNNING = auto()
     DONE = auto()
+    UNSURE = auto()
+    """It failed, but earlier steps are not at their end that may write the file which it lacked."""
     FAILED = auto()
     LEFT_OUT = auto()
     """Its ``--when`` was false."""
@@ -62,6 +64,17 @@ class State:
     attempt: int = 1
     not_before: float = 0.0
     waited: bool = False
+    began: int = 0
+    ended: int = 0
+    """When it was last started (or reused) and came to its end, counted in such events of the run."""
+    seen: dict[str, str] = field(default_factory=dict)
+    """Files that it read, with digests."""
+    wrote: dict[str, str] = field(default_factory=dict)
+    """Files that it wrote in this run, with digests."""
+    added: frozenset[str] = frozenset()
+    """Those among them whose former content it kept: what it wrote last is not all that is there."""
+    ahead: tuple[str, ...] = ()
+    """Earlier steps that had not come to their end when it started."""
     decided: tuple[int, Mapping[str, str]] | None = None
     """For which state of the world, and which inputs, ``planned`` holds."""
 
@@ -89,6 +102,13 @@ class Progress:
         self.states = {step.name: State(step, planning.code_digest(step)) for step in pipeline.steps}
         self._before = facts
         self._resolution: Mapping[str, Mapping[str, str]] | None = None
+        self._handed: planning.Handed | None = None
+        self._clock = 0
+
+    def tick(self) -> int:
+        """The next moment of the run."""
+        self._clock += 1
+        return self._clock
 
     def settle(self, state: State, step_run: StepRun) -> None:
         """Note what a finished step handed over and what it showed."""
@@ -98,8 +118,9 @@ class Progress:
         state.step_run = step_run
         state.artifacts = {artifact.name: artifact for artifact in step_run.artifacts}
         state.facts = step_run.facts
+        state.ended = self.tick()
         if self.known(name) != before:
-            self._resolution = None
+            self._resolution = self._handed = None
 
     def reopen(self, state: State) -> None:
         """A finished step has to be judged again. Its facts hold: they are facts about its code."""
@@ -109,7 +130,7 @@ class Progress:
         state.not_before = 0.0
         state.stale = False
         state.waited = False
-        self._resolution = None
+        self._resolution = self._handed = None
 
     def known(self, name: str) -> Facts:
         """What is known of a step, from earlier runs and this one."""
@@ -119,16 +140,25 @@ class Progress:
             return before
         changed = dict.fromkeys((*before.changed, *state.facts.changed))
         draws = before.draws if state.facts.draws is None else state.facts.draws
+        wrote = tuple(dict.fromkeys((*before.wrote, *state.facts.wrote)))
+        read = tuple(dict.fromkeys((*before.read, *state.facts.read)))
         if state.phase is Phase.DONE:
             # What it did not hand over this time, it cannot provide: then the value is the earlier step's.
-            return Facts(tuple(n for n in changed if n in state.artifacts), bool(draws) and RANDOM in state.artifacts)
-        return Facts(tuple(changed), draws)
+            there = tuple(name for name in changed if name in state.artifacts)
+            return Facts(there, bool(draws) and RANDOM in state.artifacts, wrote, read)
+        return Facts(tuple(changed), draws, wrote, read)
 
     def resolution(self) -> Mapping[str, Mapping[str, str]]:
         """``step → name → provider`` by all that is known now."""
         if self._resolution is None:
             self._resolution = planning.resolve(self.pipeline, {name: self.known(name) for name in self.states})
         return self._resolution
+
+    def handed(self) -> planning.Handed:
+        """The files that steps hand to each other, by all that is known now."""
+        if self._handed is None:
+            self._handed = planning.Handed(self.pipeline, {name: self.known(name) for name in self.states})
+        return self._handed
 
     def providers(self, state: State) -> Mapping[str, str]:
         """``name → provider`` of one step."""

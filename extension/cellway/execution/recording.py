@@ -17,7 +17,7 @@ from cellway.execution.deciding import Inputs
 from cellway.execution.handover import Request
 from cellway.execution.performing import Performed, Task, described
 from cellway.execution.progress import State
-from cellway.records import RANDOM, Status, StepRun
+from cellway.records import RANDOM, Key, Status, StepRun
 
 if TYPE_CHECKING:
     from cellway.execution import Setting
@@ -153,6 +153,16 @@ def ended(state: State, step_run: StepRun, news: Performed) -> StepRun:
         ended=news.ended,
         notebook=step_run.notebook if news.executed else None,
     )
+
+
+def without_reuse(step_run: StepRun) -> StepRun:
+    """A step run that is right for this run, but not for its key: what it imported is not what the key was made of.
+
+    The parts stay, so that the next plan says what changed.
+    """
+    if step_run.key is None:
+        return step_run
+    return replace(step_run, key=Key(f"moved {step_run.key.digest}", step_run.key.parts))
 
 
 def set_aside(folder: Path, state: State, step_run: StepRun) -> StepRun:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from cellway import planning
 from cellway.backends import JobEvent
 from cellway.errors import CellwayError, StepError
-from cellway.execution import handover, recording
+from cellway.execution import handover, meeting, recording
 from cellway.execution.deciding import Decider, Inputs
 from cellway.execution.performing import Performed, described, perform
 from cellway.execution.progress import Phase, Progress, State
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _TICK = 0.1
 """Seconds between two looks at the wish to cancel, and at claims of other runs."""
+_JUDGED = frozenset({Phase.RUNNING, Phase.DONE, Phase.FAILED, Phase.LEFT_OUT, Phase.UNSURE})
 _LONGEST_PAUSE = 60.0
 _FAREWELL = 10.0
 """Seconds for threads of steps to end when the run is given up."""
@@ -45,7 +46,8 @@ class Scheduler:
     def __init__(self, setting: Setting) -> None:
         self.setting = setting
         self.run = setting.run
-        self.progress = Progress(setting.pipeline, planning.facts(setting.pipeline, setting.context.cache))
+        context = setting.context
+        self.progress = Progress(setting.pipeline, planning.facts(setting.pipeline, context.cache, context.source))
         self.states = list(self.progress.states.values())
         self.inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self.noting: list[Message] = []
@@ -54,7 +56,8 @@ class Scheduler:
         self.swept = False
         self.decider = Decider(setting, self.progress)
         self._needed_for: object = None
-        selected = planning.select(setting.pipeline, setting.context.selection, self.progress.resolution())
+        resolution, handed = self.progress.resolution(), self.progress.handed()
+        selected = planning.select(setting.pipeline, context.selection, resolution, handed)
         for state in self.states:
             state.selected = state.step.name in selected
 
@@ -70,7 +73,10 @@ class Scheduler:
                 try:
                     yield from self._start_ready()
                     if not self._busy():
-                        break
+                        if not any(state.phase is Phase.UNSURE for state in self.states):
+                            break
+                        yield from self._settle_unsure(at_last=True)
+                        continue
                     yield from self._receive()
                 except KeyboardInterrupt:
                     self._interrupt()
@@ -127,6 +133,7 @@ class Scheduler:
             again = False
             self._look_for_cancel()
             self._look_what_is_needed()
+            yield from self._settle_unsure()
             for state in self.states:
                 if self._halted() or not self._can_start(state):
                     continue
@@ -146,6 +153,8 @@ class Scheduler:
     def _ready(self, state: State) -> bool:
         sources = set(self.progress.providers(state).values())
         if any(self.progress.states[name].phase is not Phase.DONE for name in sources):
+            return False
+        if meeting.waits(self.progress, state):
             return False
         fine = {Phase.DONE, Phase.LEFT_OUT}
         return all(
@@ -205,6 +214,8 @@ class Scheduler:
             written=done.written,
         )
         state.use(inputs)
+        meeting.begin(self.progress, state)
+        meeting.note(state, done.files)
         self.progress.settle(state, step_run)
         yield self._event("step-finished", state, step_run, step_run.reason)
         state.release()
@@ -235,6 +246,7 @@ class Scheduler:
             notebook=recording.notebook_path(self.setting.folder, self.run.id, state.step.name),
         )
         state.use(inputs)
+        meeting.begin(self.progress, state)
         state.phase = Phase.RUNNING
         state.stale = False
         state.stop = type(state.stop)()
@@ -279,8 +291,16 @@ class Scheduler:
         self.threads.pop(step_run.id, None)
         self.decider.finished += 1
         step_run = recording.ended(state, step_run, news)
+        if news.result is not None:
+            meeting.note(state, (*news.result.files, *news.result.imported), news.result.written)
+            state.added = news.result.added
+            if self.decider.modules_moved(state):
+                step_run = recording.without_reuse(step_run)
         state.step_run = step_run
         self.noting.clear()
+        if step_run.status is Status.FAILED and not state.stale and news.retry and self._is_unsure(state):
+            yield from self._doubt(state)
+            return
         if step_run.status is Status.FAILED and not state.stale and news.retry and self._may_retry(state):
             yield from self._retry(state, step_run)
             return
@@ -316,17 +336,53 @@ class Scheduler:
 
         The one that has just finished is among them: it may have drawn from generators that an earlier one moved on.
         """
-        for state in self.states[finished.step.position :]:
-            if state.stale or state.phase not in {Phase.RUNNING, Phase.DONE, Phase.FAILED, Phase.LEFT_OUT}:
+        for state in self.states:
+            if state.stale or state.phase not in _JUDGED:
                 continue
-            if not self.progress.outdated(state):
+            met = meeting.overtaken(self.progress, state)
+            if met is None and (state.step.position < finished.step.position or not self.progress.outdated(state)):
                 continue
-            yield self._event("step-outdated", state, state.step_run, self._why(state))
+            why = self._why(state) if met is None else f"{met[0]} wrote {met[1]} after this step had started"
+            yield self._event("step-outdated", state, state.step_run, why)
             if state.phase is Phase.RUNNING:
                 state.stale = True
                 state.stop.kill()
             else:
                 self.progress.reopen(state)
+
+    # --- failed, or just too early? ------------------------------------------------------------------------------
+
+    def _is_unsure(self, state: State) -> bool:
+        """Whether a step may have failed only because an earlier one had not written a file yet."""
+        if self.cancelled:
+            return False
+        return bool(meeting.unfinished(self.progress, state)) or meeting.wrote_since(self.progress, state) is not None
+
+    def _doubt(self, state: State) -> Iterator[Event]:
+        state.phase = Phase.UNSURE
+        state.release()
+        if ahead := meeting.unfinished(self.progress, state):
+            why = (state.step_run.error or {}).get("message", "") if state.step_run is not None else ""
+            message = f"failed ({why}), but {', '.join(ahead)} may still write what it lacks"
+            yield self._event("step-waiting", state, state.step_run, message)
+
+    def _settle_unsure(self, at_last: bool = False) -> Iterator[Event]:
+        """Let failed steps run again if a file was written meanwhile, or report them when none can be any more."""
+        for state in self.states:
+            if state.phase is not Phase.UNSURE or (not at_last and meeting.unfinished(self.progress, state)):
+                continue
+            met = meeting.wrote_since(self.progress, state)
+            step_run = state.step_run
+            assert step_run is not None
+            if met is not None and not self._halted():
+                why = f"it failed, and {met[0]} wrote {met[1]} meanwhile"
+                yield self._event("step-outdated", state, step_run, why)
+                self.progress.reopen(state)
+            elif self._may_retry(state) and not self._halted():
+                yield from self._retry(state, step_run)
+            else:
+                state.phase = Phase.FAILED
+                yield self._event("step-finished", state, step_run, (step_run.error or {}).get("message", ""))
 
     def _why(self, state: State) -> str:
         for name, provider in self.progress.providers(state).items():
@@ -384,7 +440,8 @@ class Scheduler:
         todo = [state]
         while todo:
             near = todo.pop(0)
-            for name in (*self.progress.providers(near).values(), *near.step.after):
+            met = self.progress.handed().before(near.step.name)
+            for name in (*self.progress.providers(near).values(), *near.step.after, *met):
                 source = self.progress.states[name]
                 if source.phase is Phase.FAILED:
                     return f"because {name} failed"

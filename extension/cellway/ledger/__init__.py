@@ -311,6 +311,11 @@ class Ledger:
             found = tuple({item.artifact.fingerprint: item for item in reversed(found)}.values())
             choices = [item.artifact.fingerprint for item in found]
         else:
+            # One notebook run as itself and as its converted folder left both: the newest, as without the folder.
+            found = tuple(
+                {(item.source, item.step, item.run if run else ""): item for item in reversed(found)}.values()
+            )
+            found = found[::-1]
             several = len({item.source for item in found}) > 1
             choices = [f"{f'{i.run}:' if several or run else ''}{i.step}.{i.artifact.name}" for i in found]
         return _only(found, ref, "artifact", choices, "`cellway artifacts` lists them")
@@ -403,7 +408,8 @@ _RUN_TABLES = (
     "runs AS r JOIN run_states AS s ON s.number = (SELECT max(number) FROM run_states WHERE run_states.run = r.number)"
 )
 _LOOKUP = (
-    "SELECT s.id, s.files, s.environment, s.watched, s.draws, s.started, s.ended, s.written, a.name, a.fingerprint, a.digest "
+    "SELECT s.id, s.files, s.environment, s.watched, s.draws, s.started, s.ended, s.written, "
+    "a.name, a.fingerprint, a.digest "
     "FROM (SELECT * FROM step_runs WHERE key = ? AND producer IS NULL AND status = 'completed' "
     "AND NOT EXISTS (SELECT 1 FROM forgotten WHERE step_run = step_runs.number) ORDER BY number DESC LIMIT 20) AS s "
     "LEFT JOIN artifacts AS a ON a.step_run = s.number ORDER BY s.number DESC, a.number"

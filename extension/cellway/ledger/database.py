@@ -280,7 +280,14 @@ def _explain(error: sqlite3.Error, path: str, action: str) -> LedgerError:
             f"cannot {action} the ledger {path}: {text}",
             fix="check that the project's .cellway folder may be read and written",
         )
-    if isinstance(error, sqlite3.OperationalError | sqlite3.IntegrityError) and "disk I/O" not in text:
+    if "disk I/O" in text:
+        # Most often there is no room for the file that SQLite shares between processes: nothing is damaged.
+        return LedgerError(
+            f"cannot {action} the ledger {path}: {text}",
+            fix="make room on its disk, or see to it that the disk is reachable, and repeat the command; "
+            "nothing is lost",
+        )
+    if isinstance(error, sqlite3.OperationalError | sqlite3.IntegrityError):
         return LedgerError(f"cannot {action} the ledger {path}: {text}")
     return LedgerError(
         f"the ledger {path} is damaged: {text}",

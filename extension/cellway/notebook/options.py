@@ -61,12 +61,25 @@ def _file(text: str) -> str:
 
 
 def _condition(text: str) -> str:
+    """What can only compare and calculate; :mod:`cellway.execution.conditions` evaluates it."""
     import ast
 
+    calculating = (
+        ast.Expression, ast.Constant, ast.Name, ast.expr_context, ast.BoolOp, ast.boolop, ast.Compare, ast.cmpop,
+        ast.UnaryOp, ast.Not, ast.USub, ast.UAdd, ast.BinOp, ast.Add, ast.Sub, ast.Mult, ast.Div, ast.FloorDiv, ast.Mod,
+        ast.Subscript, ast.Slice, ast.IfExp, ast.List, ast.Tuple, ast.Set,
+    )  # fmt: skip
     try:
-        ast.parse(text.strip(), mode="eval")
+        tree = ast.parse(text.strip(), mode="eval")
     except (SyntaxError, ValueError):
         raise ValueError('a Python expression in quotes, such as "n_trees > 100"') from None
+    for node in ast.walk(tree):
+        is_len = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "len"
+        if not is_len and not isinstance(node, calculating):
+            said = f"`{ast.unparse(node)}` in it" if isinstance(node, ast.expr) else "what is in it"
+            raise ValueError(
+                f'a comparison of parameters and plain inputs, such as "n_trees > 100"; {said} is more than that'
+            )
     return text.strip()
 
 

@@ -8,7 +8,8 @@ rules that planning and execution share: who provides what, what must be stored,
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from cellway.errors import UsageError
@@ -16,6 +17,7 @@ from cellway.planning import decision, keys, wording
 from cellway.planning.context import Cache, Candidate, Context, Selection
 from cellway.planning.dataflow import code_digest, code_parts, outputs, resolve, watch
 from cellway.planning.decision import decide
+from cellway.planning.handing import Handed
 from cellway.planning.keys import distributions, key, seed
 from cellway.records import RANDOM, Facts, Pipeline, Plan, PlannedStep, Status, Step
 
@@ -26,6 +28,7 @@ __all__ = [
     "Cache",
     "Candidate",
     "Context",
+    "Handed",
     "Selection",
     "code_digest",
     "decide",
@@ -53,10 +56,11 @@ def plan(pipeline: Pipeline, context: Context) -> Plan:
         UsageError: the selection names a step that does not exist, a parameter has no value, a kernel is unknown.
     """
     context.refresh()
-    known = dict(facts(pipeline, context.cache))
+    known = dict(facts(pipeline, context.cache, context.source))
     resolution = resolve(pipeline, known)
+    handed = Handed(pipeline, known)
     needed = outputs(pipeline, resolution)
-    selected = select(pipeline, context.selection, resolution)
+    selected = select(pipeline, context.selection, resolution, handed)
     context.files.prefetch({path for step in pipeline.steps for path in keys.declared(step, context)})
     found: dict[str, PlannedStep] = {}
     made: dict[str, Mapping[str, str]] = {}
@@ -69,8 +73,24 @@ def plan(pipeline: Pipeline, context: Context) -> Plan:
             planned = _waiting(step, context, providers, unknown, made, found)
         else:
             inputs = {name: made[provider][name] for name, provider in providers.items()}
-            planned, candidate = decision.judge(step, context, inputs, needed[step.name], providers, forced=not skipped)
-            if candidate is not None:
+            coming = {
+                path: earlier
+                for earlier, path in handed.sources(step.name).items()
+                if found[earlier].status is Status.PENDING and not skipped
+            }
+            planned, candidate = decision.judge(
+                step,
+                context,
+                inputs,
+                needed[step.name],
+                providers,
+                forced=not skipped,
+                handed=handed,
+                coming=_coming(coming.values(), known),
+            )
+            if candidate is not None and coming:
+                planned = _waiting_for_file(planned, *next(iter(coming.items())))
+            elif candidate is not None:
                 made[step.name] = {name: fingerprint for name, fingerprint, _ in candidate.artifacts}
                 shown = _shown(known[step.name], made[step.name])
                 if shown != known[step.name]:
@@ -84,24 +104,42 @@ def plan(pipeline: Pipeline, context: Context) -> Plan:
     return Plan(pipeline.name, tuple(found.values()), dict(context.parameters))
 
 
-def facts(pipeline: Pipeline, cache: Cache) -> Mapping[str, Facts]:
-    """What earlier executions of each step's code showed, by step."""
+def facts(pipeline: Pipeline, cache: Cache, source: str | None = None) -> Mapping[str, Facts]:
+    """What earlier executions of each step's code showed, by step.
+
+    Args:
+        pipeline: whose steps.
+        cache: the ledger.
+        source: path of the notebook. If it is given, a step whose code is new is taken to write and read the files that
+            it did as it was before: whoever edits a step rarely moves its files.
+    """
     codes = {step.name: code_digest(step) for step in pipeline.steps}
     known = cache.facts(list(codes.values()))
-    return {step: known.get(code, Facts()) for step, code in codes.items()}
+    new = [step for step, code in codes.items() if code not in known] if source is not None and known else []
+    before = cache.last(source, new) if source is not None and new else {}
+    shown = {step: Facts(wrote=last.facts.wrote, read=last.facts.read) for step, last in before.items()}
+    return {step: known.get(code) or shown.get(step, Facts()) for step, code in codes.items()}
 
 
-def select(pipeline: Pipeline, selection: Selection, resolution: Mapping[str, Mapping[str, str]]) -> frozenset[str]:
+def select(
+    pipeline: Pipeline,
+    selection: Selection,
+    resolution: Mapping[str, Mapping[str, str]],
+    handed: Handed | None = None,
+) -> frozenset[str]:
     """Names of the steps that a run is about.
 
     Raises:
-        UsageError: a step that does not exist.
+        UsageError: a step that does not exist, or no step is left.
     """
     names = [step.name for step in pipeline.steps]
     for name in (*selection.only, *selection.from_, *selection.until, *selection.force):
         if name not in names and name != "*":
             raise _no_such_step(name, names)
     before = {step.name: {*step.after, *resolution[step.name].values()} for step in pipeline.steps}
+    if handed is not None:
+        for name, earlier in before.items():
+            earlier.update(handed.before(name))
     chosen = set(selection.only or names)
     if selection.from_:
         later = set(selection.from_)
@@ -115,7 +153,19 @@ def select(pipeline: Pipeline, selection: Selection, resolution: Mapping[str, Ma
             if name in earlier:
                 earlier |= before[name]
         chosen &= earlier
+    if not chosen and names:
+        raise _nothing_selected(selection)
     return frozenset(chosen)
+
+
+def _nothing_selected(selection: Selection) -> UsageError:
+    given = {"--only": selection.only, "--from": selection.from_, "--until": selection.until}
+    *words, last = [f"{option} {','.join(steps)}" for option, steps in given.items() if steps]
+    return UsageError(
+        f"{', '.join(words)} and {last} have no step in common",
+        name=last.split()[0],
+        fix="a step has to be meant by each of these options; leave one out",
+    )
 
 
 def sources(step: Step, context: Context) -> Mapping[str, str]:
@@ -146,8 +196,19 @@ def project_modules(step: Step, context: Context) -> Mapping[str, str]:
 def _shown(known: Facts, artifacts: Mapping[str, str]) -> Facts:
     """Of what a step is known to change, what it did change this time; the rest is provided by earlier steps."""
     if known.changed or known.draws:
-        return Facts(tuple(name for name in known.changed if name in artifacts), known.draws and RANDOM in artifacts)
+        changed = tuple(name for name in known.changed if name in artifacts)
+        return replace(known, changed=changed, draws=known.draws and RANDOM in artifacts)
     return known
+
+
+def _coming(steps: Iterable[str], known: Mapping[str, Facts]) -> tuple[str, ...]:
+    """Files of steps that are to run."""
+    return tuple(path for step in steps for path in known[step].wrote)
+
+
+def _waiting_for_file(planned: PlannedStep, path: str, writer: str) -> PlannedStep:
+    reason = f"file `{path}` comes from {writer}, which runs; may still be reused if {writer} writes the same"
+    return replace(planned, status=Status.PENDING, reason=reason, step_run=None)
 
 
 def _look_back(pipeline: Pipeline, context: Context) -> None:

@@ -10,11 +10,12 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from cellway import fingerprint
-from cellway.planning import dataflow, keys, wording
+from cellway.planning import dataflow, handing, keys, wording
 from cellway.records import RANDOM, Artifact, Change, Key, PlannedStep, Status, Step
 
 if TYPE_CHECKING:
     from cellway.planning.context import Candidate, Context
+    from cellway.planning.handing import Handed
     from cellway.records import StepRun
 
 UNCHANGED = "nothing changed"
@@ -27,6 +28,7 @@ def decide(
     *,
     outputs: Sequence[str] | None = None,
     providers: Mapping[str, str] | None = None,
+    handed: Handed | None = None,
 ) -> PlannedStep:
     """Whether to run a step, now that all its inputs are there.
 
@@ -36,6 +38,7 @@ def decide(
         inputs: what it starts from, by name.
         outputs: names that must be there afterwards (:func:`~cellway.planning.outputs`); by default ``step.outputs``.
         providers: name → step, for the reason; by default ``step.inputs``.
+        handed: the files that steps hand to each other.
 
     Returns:
         ``CACHED`` with the step run to reuse, or ``PENDING``; always with the key. Selection is not looked at, apart
@@ -43,8 +46,8 @@ def decide(
     """
     context.refresh()
     fingerprints = {name: artifact.fingerprint for name, artifact in inputs.items()}
-    planned, _ = judge(step, context, fingerprints, outputs if outputs is not None else step.outputs, providers)
-    return planned
+    needed = outputs if outputs is not None else step.outputs
+    return judge(step, context, fingerprints, needed, providers, handed=handed)[0]
 
 
 def judge(
@@ -55,8 +58,13 @@ def judge(
     providers: Mapping[str, str] | None = None,
     *,
     forced: bool = True,
+    handed: Handed | None = None,
+    coming: Sequence[str] = (),
 ) -> tuple[PlannedStep, Candidate | None]:
-    """As :func:`decide`, from fingerprints; with the candidate that is reused."""
+    """As :func:`decide`, from fingerprints; with the candidate that is reused.
+
+    ``coming`` are files which a step that runs before this one is to write: what is there now says nothing.
+    """
     key = fingerprint.key(keys.parts(step, context, inputs))
     forced = forced and ("*" in context.selection.force or step.name in context.selection.force)
     if forced or step.options.no_cache:
@@ -65,7 +73,7 @@ def judge(
         return PlannedStep(step.name, Status.PENDING, reason, key=key, seconds=seconds(last)), None
     objection: Change | None = None
     for candidate in context.cache.lookup(key.digest):
-        found = object_to(candidate, step, context, outputs)
+        found = object_to(candidate, step, context, outputs, handed, coming)
         if found is None:
             reused = PlannedStep(step.name, Status.CACHED, UNCHANGED, (), key, candidate.id, candidate.seconds)
             return reused, candidate
@@ -73,7 +81,14 @@ def judge(
     return _missed(step, context, key, objection, providers if providers is not None else step.inputs), None
 
 
-def object_to(candidate: Candidate, step: Step, context: Context, outputs: Sequence[str]) -> Change | None:
+def object_to(
+    candidate: Candidate,
+    step: Step,
+    context: Context,
+    outputs: Sequence[str],
+    handed: Handed | None = None,
+    coming: Sequence[str] = (),
+) -> Change | None:
     """Why a step run of the same key cannot be reused, if so."""
     names = {artifact[0] for artifact in candidate.artifacts}
     for name in outputs:
@@ -82,12 +97,9 @@ def object_to(candidate: Candidate, step: Step, context: Context, outputs: Seque
     for name in dataflow.watch(step):
         if name not in candidate.watched:
             return Change(f"outputs/{name}", "added", f"a later step reads `{name}` now, and this step may change it")
-    for path, digest, declared in candidate.files:
-        if not declared:
-            now = context.files.digest(context.files.located(path), digest)
-            if now != digest:
-                what = "removed" if not now else "changed" if digest else "added"
-                return Change(f"files/{path}", what, wording.file_text(path, digest, now))
+    moved = _moved_file(candidate, step, context, handed, coming)
+    if moved is not None:
+        return moved
     if candidate.environment:
         installed = context.environment(step.options.kernel or context.kernel)
         for name, version in candidate.environment.items():
@@ -99,6 +111,51 @@ def object_to(candidate: Candidate, step: Step, context: Context, outputs: Seque
         if not context.has(digest):
             return Change(f"outputs/{name}", "removed", f"artifact `{name}` is no longer in the store")
     return None
+
+
+def _moved_file(
+    candidate: Candidate, step: Step, context: Context, handed: Handed | None, coming: Sequence[str]
+) -> Change | None:
+    """A file that is not as the step found it, or as it left it for later steps."""
+    for path, digest, declared in candidate.files:
+        if declared or handing.covers(coming, path):
+            continue
+        if handed is not None and handed.rewritten(step.name, path):
+            now = _found_by(step, path, digest, context, handed)
+        else:
+            now = context.files.digest(context.files.located(path), digest)
+        if now != digest:
+            what = "removed" if not now else "changed" if digest else "added"
+            return Change(f"files/{path}", what, wording.file_text(path, digest, now))
+    for path, digest in candidate.written:
+        if handed is None or handing.covers(coming, path) or not handed.compared(step.name, path):
+            continue
+        now = context.files.digest(context.files.located(path), digest)
+        if now != digest:
+            verb = "was changed" if now and digest else "is gone" if digest else "is there again"
+            what = "changed" if now else "removed"
+            return Change(f"files/{path}", what, f"file `{path}`, which this step writes, {verb}")
+    return None
+
+
+def _found_by(step: Step, path: str, digest: str, context: Context, handed: Handed) -> str:
+    """What a step would find in a file that it, or a later step, has rewritten since."""
+    for name in handed.earlier(step.name, path):
+        left = _left(name, path, context)
+        if left is not None:
+            return left
+    now = context.files.digest(context.files.located(path), digest)
+    # What the last of them left there is no change of anybody else's: then it was as this step found it.
+    return digest if now == _left(handed.last(path), path, context) else now
+
+
+def _left(name: str | None, path: str, context: Context) -> str | None:
+    """Digest of a file as a step left it the last time; ``None`` if it did not write it then."""
+    known: Mapping[str, StepRun] = context.memo.get("last", {})
+    if name is None:
+        return None
+    last = known[name] if name in known else context.cache.last(context.source, (name,)).get(name)
+    return next((file.digest for file in last.written if file.path == path), None) if last is not None else None
 
 
 def _left_alone(name: str, candidate: Candidate, step: Step) -> bool:

@@ -89,7 +89,8 @@ def interpreter(kernel: str | None) -> str:
         raise UsageError(
             f"there is no kernel named {kernel!r} on this machine",
             name=kernel,
-            fix="`jupyter kernelspec list` shows those there are; install it, or choose one with --kernel",
+            fix=f"`python -m ipykernel install --user --name {kernel}`, with the python of its environment, installs "
+            "it; or choose another one (`jupyter kernelspec list`) in the notebook, or with `%%step NAME --kernel`",
         )
     command = spec.get("argv") or [""]
     # Jupyter puts its own interpreter in the place of a bare name, too.

@@ -216,7 +216,13 @@ class Project:
 
     def _exists(self, source: str | os.PathLike[str]) -> None:
         if not os.path.exists(source):
-            raise UsageError(f"there is no notebook {os.fspath(source)}", name=os.fspath(source))
+            raise _no_notebook(os.fspath(source))
+        if os.path.isdir(source) and not os.path.isfile(os.path.join(source, "pipeline.yaml")):
+            raise UsageError(
+                f"{os.fspath(source)} is a folder, not a notebook, and `cellway convert` did not write it",
+                name=os.fspath(source),
+                fix=_of_these("name a notebook", _notebooks(os.fspath(source))),
+            )
 
     # --- planning and running ----------------------------------------------------------------------------------
 
@@ -392,9 +398,10 @@ class Project:
             options=options,
             handover_parameter=conversion.handover_parameter(pipeline),
         )
+        executed = {Status.COMPLETED, Status.FAILED, Status.CANCELLED}
         try:
             for event in events:
-                if event.kind == "step-finished" and event.step_run and event.step_run.status is not Status.CACHED:
+                if event.step_run is not None and event.step_run.status in executed:
                     self.ledger.put_sources(planning.sources(steps[event.step_run.step], context))
                 self.ledger.append(event)
                 yield event
@@ -602,8 +609,15 @@ class Project:
     def runs(
         self, limit: int = 20, status: str | None = None, source: str | os.PathLike[str] | None = None
     ) -> tuple[Run, ...]:
-        """Runs, newest first."""
-        return self.ledger.runs(limit, 0, status, os.path.abspath(source) if source is not None else None)
+        """Runs, newest first.
+
+        Raises:
+            UsageError: ``source`` is no file, and there are no runs of one.
+        """
+        found = self.ledger.runs(limit, 0, status, os.path.abspath(source) if source is not None else None)
+        if source is not None and not found:
+            self._exists(source)
+        return found
 
     def run_record(self, ref: str = "last") -> Run:
         """One run, by id, the beginning of one, or ``last``."""
@@ -650,8 +664,15 @@ class Project:
         return outputs.text(self.executed(step, run))
 
     def artifacts(self, run: str | None = None, step: str | None = None) -> tuple[Produced, ...]:
-        """Artifacts, newest first; of a run, the reused ones among them."""
-        return self.ledger.artifacts(run, None, step)
+        """Artifacts, newest first; of a run, the reused ones among them.
+
+        Raises:
+            UsageError: the run has no such step.
+        """
+        found = self.ledger.artifacts(run, None, step)
+        if not found and run is not None and step is not None:
+            self.why(step, run)
+        return found
 
     def artifact(self, ref: str) -> Produced:
         """One artifact by ``name``, ``step.name``, ``run:step.name`` or the beginning of its fingerprint."""
@@ -683,6 +704,30 @@ class Project:
         from cellway.project import maintenance
 
         return maintenance.examine(self)
+
+
+def _no_notebook(source: str) -> UsageError:
+    if not source:
+        return UsageError("the name of the notebook is empty", fix="is a variable of the shell not set?")
+    import difflib
+
+    folder, name = os.path.split(source)
+    there = _notebooks(folder or ".")
+    meant = difflib.get_close_matches(name, there, 1)
+    fix = f"did you mean `{os.path.join(folder, meant[0])}`?" if meant else _of_these("check the path", there)
+    return UsageError(f"there is no notebook {source}", name=source, fix=fix)
+
+
+def _notebooks(folder: str) -> list[str]:
+    try:
+        return sorted(name for name in os.listdir(folder) if name.endswith((".ipynb", ".py")))
+    except OSError:
+        return []
+
+
+def _of_these(otherwise: str, names: Sequence[str]) -> str:
+    more = ", …" if len(names) > 5 else ""
+    return f"{otherwise}; there are {', '.join(f'`{name}`' for name in names[:5])}{more}" if names else otherwise
 
 
 class _CachedRun:

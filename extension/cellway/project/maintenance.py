@@ -15,6 +15,8 @@ from cellway.errors import CellwayError
 from cellway.records import Status
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from cellway.project import Project
 
 _SETTLING = 3600.0
@@ -147,6 +149,21 @@ def _folder(project: Project) -> list[Finding]:
     return found
 
 
+def _damaged(project: Project, digests: Iterable[str]) -> list[str]:
+    """Paths of stored values whose bytes are not those that were written."""
+    verify = getattr(project.store, "verify", None)
+    if verify is None:
+        return []
+    found = []
+    for digest in digests:
+        try:
+            verify(digest)
+        except CellwayError:
+            with contextlib.suppress(CellwayError):  # gone in between
+                found.append(os.path.relpath(project.store.path(digest), os.getcwd()))
+    return found
+
+
 def _record(project: Project) -> list[Finding]:
     try:
         runs = project.ledger.runs(1000)
@@ -162,6 +179,11 @@ def _record(project: Project) -> list[Finding]:
     if missing:
         fix = "nothing to do: their steps run again when needed"
         found.append(Finding("warning", "store", f"{len(missing)} stored values are missing", fix))
+    damaged = _damaged(project, stored)
+    if damaged:
+        what = "stored value is" if len(damaged) == 1 else "stored values are"
+        fix = f"rm {' '.join(damaged)}"
+        found.append(Finding("error", "store", f"{len(damaged)} {what} damaged: the steps run again without", fix))
     found.append(Finding("ok", "store", f"{len(stored)} values, {size:.1f} MiB"))
     interrupted = [run.id for run in runs if run.status is Status.CANCELLED and run.ended is None]
     if interrupted:

@@ -56,7 +56,7 @@ class LocalStore:
             raise StoreError(
                 f"the stored value {digest[:12]} is missing: {place} is gone",
                 name=digest,
-                fix="run the pipeline again; `cellway run --force` also computes what is recorded as done",
+                fix="run the pipeline again: the step that makes it is not reused without it",
             )
         return place
 
