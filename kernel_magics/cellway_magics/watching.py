@@ -16,11 +16,14 @@ import sysconfig
 import tempfile
 import threading
 from collections.abc import Iterable, Iterator, Sequence
+from types import FrameType
 from typing import Any
+
+from cellway_magics import listing
 
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _NETWORK = frozenset({"socket.connect", "socket.getaddrinfo", "socket.sendto", "socket.gethostbyname"})
-_EVENTS = ("socket.", "sub", "os.", "sqlite3.c", "pty.", "shutil.rmtree")
+_EVENTS = ("socket.", "sub", "os.", "sqlite3.c", "pty.", "shutil.rmtree", *listing.EVENTS[2:])
 _MOVING = {"os.rename": (2, 3), "os.link": (2, 3), "os.remove": (1,), "os.truncate": (), "shutil.rmtree": (1,)}
 """Events by which files come, go or change without being opened; where their arguments name an open folder."""
 _PROCESSES = frozenset(
@@ -50,6 +53,8 @@ class Recorder:
         """Those that were not emptied first."""
         self._seen: dict[str, str] = {}
         """Digests of files read, taken right before the step itself changed them."""
+        self._looks: dict[listing.Look, str] = {}
+        """Looks into folders, with what was there."""
         self.touched: set[str] = set()
         self._rules = _rules(tracked, ignored)
         self._quiet = threading.local()
@@ -119,8 +124,17 @@ class Recorder:
         for place in _below(origin):
             self.note_write(os.path.join(os.fsdecode(target), os.path.relpath(place, origin)).removesuffix("/."))
 
-    def event(self, name: str, args: tuple[Any, ...]) -> None:
-        """One audit event."""
+    def note_look(self, found: listing.Look) -> None:
+        """The step looks which files are in a folder; only the first time counts."""
+        if found not in self._looks and self._place(os.path.join(found.folder, "file")) is not None:
+            from cellway.fingerprint import listing as listed
+
+            self._looks[found] = ""
+            with self.paused():
+                self._looks[found] = listed(*found)
+
+    def event(self, name: str, args: tuple[Any, ...], frame: FrameType) -> None:
+        """One audit event, and the frame that raised it."""
         if getattr(self._quiet, "on", False):
             return
         if name == "open":
@@ -132,6 +146,10 @@ class Recorder:
                 self.note_update(str(args[0]).removeprefix("file:").partition("?")[0])
         elif name in _MOVING:
             self._moving(name, args)
+        elif name.startswith(listing.EVENTS):
+            found = listing.look(name, args, frame)
+            if found is not None:
+                self.note_look(found)
         elif name in _NETWORK:
             # A connection within the machine by a file name (a UNIX socket) is the kernel's own business.
             if name != "socket.connect" or not isinstance(args[1], (str, bytes)):
@@ -146,7 +164,8 @@ class Recorder:
             declared: paths and globs relative to ``workdir`` that the author named.
 
         Returns:
-            ``{"path", "digest", "declared"}`` each. The digest is empty for a file that was not there, and for one that
+            ``{"path", "digest", "declared"}`` each; of a folder that it looked into, a path that ends with a separator
+            and the :func:`~cellway.fingerprint.listing`. The digest is empty for a file that was not there, and for one that
             has changed since it was opened: nobody can say what the step saw.
         """
         patterns = [os.path.join(workdir, pattern) for pattern in declared]
@@ -156,6 +175,8 @@ class Recorder:
             if path in modules or os.path.isdir(path) or (before is None and path in self.written):
                 continue
             found.append({"path": path, "digest": self._digest(path), "declared": _named(path, patterns)})
+        for look, digest in sorted(self._looks.items()):
+            found.append({"path": os.path.join(look.folder, ""), "digest": digest, "declared": False})
         return found
 
     def imported(self) -> list[dict[str, Any]]:
@@ -271,7 +292,7 @@ def _hook(name: str, args: tuple[Any, ...]) -> None:
         return
     # An exception here would surface in the user's open() call.
     with contextlib.suppress(Exception):
-        recorder.event(name, args)
+        recorder.event(name, args, sys._getframe(1))
 
 
 def _rules(tracked: Iterable[str], ignored: Iterable[str]) -> list[tuple[str, bool]]:

@@ -21,7 +21,7 @@ from cellway.records import Call, Function, Names, Reference, Statement, Stateme
 _RECORDS: tuple[Any, ...] = (Names, Statement, Function, Call, Reference)
 _SHAPE = fingerprint.digest("names", [[kind.__name__, *(f.name for f in fields(kind))] for kind in _RECORDS])[:16]
 _KINDS = {kind.value: kind for kind in StatementKind}
-_REFERENCES = ("reads", "deferred", "changes", "may_change")
+_REFERENCES = ("reads", "deferred", "changes", "may_change", "mentions")
 _STATEMENT = tuple(f.name for f in fields(Statement))
 _FUNCTION = tuple(f.name for f in fields(Function))
 _DIGEST_SIZE = 32

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 
-from cellway.analysis import known
+from cellway.analysis import known, texts
 from cellway.analysis.shapes import (
     dotted_name,
     is_number,
@@ -69,6 +69,8 @@ class Expressions(Tracking):
     def _absorb(self, inner: Found, *, effects: bool = True) -> None:
         """Take over what a nested scope says of the process, and (for code that runs now) of names."""
         self.found.modules.update(inner.modules)
+        for name, line in inner.mentions.items():
+            self._mention(name, line)
         if "seed" in inner.ambient:
             self.found.ambient["seed-later"] = None
         if not self.found.opaque:
@@ -115,7 +117,8 @@ class Expressions(Tracking):
             elif node.id not in self.bound:
                 self.found.reads.setdefault(node.id, node.lineno)
         elif isinstance(node, ast.Constant):
-            return
+            if type(node.value) is str and len(node.value) > 3:
+                self._text(node.value, node.lineno)
         elif isinstance(node, ast.Call):
             self._call(node, keep)
         elif isinstance(node, ast.Attribute):
@@ -139,6 +142,7 @@ class Expressions(Tracking):
             self.visit(node.body, keep)
             self.visit(node.orelse, keep)
         elif isinstance(node, ast.JoinedStr):
+            self._text("".join(str(p.value) if isinstance(p, ast.Constant) else "_" for p in node.values), node.lineno)
             for part in node.values:
                 if isinstance(part, ast.FormattedValue):
                     self.visit(part.value, keep=False)
@@ -155,6 +159,14 @@ class Expressions(Tracking):
             for child in parts(node):
                 if isinstance(child, ast.expr):
                     self.visit(child, keep)
+
+    def _text(self, text: str, line: int) -> None:
+        for name in texts.names(text):
+            self._mention(name, line)
+
+    def _mention(self, name: str, line: int) -> None:
+        if self._local is None or name not in self._local:
+            self.found.mentions.setdefault(name, line)
 
     def _bind_walrus(self, node: ast.NamedExpr) -> None:
         # In a comprehension the target belongs to the scope around it.
@@ -232,6 +244,11 @@ class Expressions(Tracking):
         in_place = bool(node.keywords) and any(
             k.arg == "inplace" and isinstance(k.value, ast.Constant) and k.value.value is True for k in node.keywords
         )
+        if dotted in texts.EVALUATING and node.args:
+            first = node.args[0]
+            if isinstance(first, ast.Constant) and isinstance(first.value, str):
+                for word in texts.words(first.value):
+                    self._mention(word, node.lineno)
         if name in known.ARGUMENT_MUTATORS and node.args:
             self.keep(method.value)
             self._hand_over(node, keep=True)

@@ -122,6 +122,91 @@ def state(name: str, arguments: ast.arguments, touched: set[str]) -> str:
     return f"its calls change `{name}` itself" if name in touched else ""
 
 
+def class_state(node: ast.ClassDef) -> str:
+    """What a class remembers by itself, not by its objects: ``cls.count += 1``, ``items = []`` that methods fill."""
+    methods = [statement for statement in node.body if isinstance(statement, FUNCTIONS)]
+    shared = _shared_attributes(node, methods)
+    for method in methods:
+        positional = (*method.args.posonlyargs, *method.args.args)
+        first = positional[0].arg if positional else ""
+        static = any(isinstance(d, ast.Name) and d.id == "staticmethod" for d in method.decorator_list)
+        if not first or static:
+            continue
+        of_class = method.name in _OF_CLASS or first == "cls"
+        of_class = of_class or any(isinstance(d, ast.Name) and d.id == "classmethod" for d in method.decorator_list)
+        for target, rebound in _changed_in(method):
+            attribute, base = _attribute_of(target)
+            if attribute is None:
+                continue
+            through_class = _is_class(base, first, of_class)
+            in_shared = attribute.attr in shared and isinstance(base, ast.Name) and base.id == first and not of_class
+            if through_class or (in_shared and not (rebound and attribute is target)):
+                return f"its methods change `{node.name}.{attribute.attr}`"
+    return ""
+
+
+_OF_CLASS = frozenset({"__new__", "__init_subclass__", "__class_getitem__"})
+_MUTABLE = (ast.List, ast.Dict, ast.Set, ast.ListComp, ast.DictComp, ast.SetComp)
+
+
+def _shared_attributes(node: ast.ClassDef, methods: Iterable[ast.FunctionDef | ast.AsyncFunctionDef]) -> set[str]:
+    """Attributes of a class that hold a container, and that its objects do not replace by one of their own."""
+    shared: set[str] = set()
+    for statement in node.body:
+        if isinstance(statement, ast.Assign):
+            targets, value = statement.targets, statement.value
+        elif isinstance(statement, ast.AnnAssign) and statement.value is not None and not node.bases:
+            targets, value = [statement.target], statement.value  # (models of pydantic copy theirs)
+        else:
+            continue
+        made = isinstance(value, ast.Call) and dotted_name(value.func).rpartition(".")[2] in known.MUTABLE_CONSTRUCTORS
+        if made or isinstance(value, _MUTABLE):
+            shared.update(target.id for target in targets if isinstance(target, ast.Name))
+    for method in methods:
+        if method.name in {"__init__", "__post_init__"}:
+            shared -= {t.attr for t, rebound in _changed_in(method) if rebound and isinstance(t, ast.Attribute)}
+    return shared
+
+
+def _changed_in(method: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[tuple[ast.expr, bool]]:
+    """What a method assigns to or changes in place, and whether it is assigned to as a whole."""
+    for node in ast.walk(method):
+        if isinstance(node, ast.Assign):
+            for target in node.targets:
+                yield from ((part, True) for part in (target.elts if isinstance(target, ast.Tuple) else [target]))
+        elif isinstance(node, ast.AnnAssign) and node.value is not None:
+            yield node.target, True
+        elif isinstance(node, ast.AugAssign):
+            yield node.target, False
+        elif isinstance(node, ast.Delete):
+            yield from ((target, False) for target in node.targets)
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in known.MUTATORS:
+            yield node.func.value, False
+        elif isinstance(node, ast.Call) and node.args and dotted_name(node.func) in {"setattr", "delattr", "next"}:
+            yield ast.Attribute(node.args[0], "…", ast.Load()), False
+
+
+def _attribute_of(target: ast.expr) -> tuple[ast.Attribute | None, ast.expr | None]:
+    """The innermost attribute of a chain, and what it is an attribute of: ``self.items`` of ``self.items[0].x``."""
+    found: ast.Attribute | None = None
+    while isinstance(target, (ast.Attribute, ast.Subscript)):
+        if isinstance(target, ast.Attribute) and target.attr != "__class__":
+            found = target
+        elif isinstance(target, ast.Attribute):
+            break
+        target = target.value
+    return found, found.value if found is not None else None
+
+
+def _is_class(node: ast.expr | None, first: str, of_class: bool) -> bool:
+    """Whether an expression in a method means the class: ``cls``, ``type(self)``, ``self.__class__``."""
+    if isinstance(node, ast.Name):
+        return of_class and node.id == first
+    if isinstance(node, ast.Attribute):
+        return node.attr == "__class__"
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "type"
+
+
 def outward(call: Call, parameters: set[str], local: frozenset[str]) -> Call:
     """A call in a function's body with those arguments that mean something outside: parameters and free names."""
     arguments = tuple((slot, name) for slot, name in call.arguments if name in parameters or name not in local)

@@ -103,6 +103,7 @@ def _statement(
         may_bind=may_bind,
         reads=_references(found.reads),
         deferred=_references(found.deferred),
+        mentions=_references(found.mentions),
         changes=_references(found.changes),
         may_change=tuple([r for r in _references(found.may_change) if r.name not in found.changes]),
         deletes=tuple(found.deletes),

@@ -20,8 +20,8 @@ class Found:
     """What the walk found; names map to the first line. One for each statement and function, hence no dataclass."""
 
     __slots__ = (
-        "aliases", "ambient", "calls", "changes", "deferred", "deletes", "global_names", "may_change", "modules",
-        "opaque", "reads",
+        "aliases", "ambient", "calls", "changes", "deferred", "deletes", "global_names", "may_change", "mentions",
+        "modules", "opaque", "reads",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -29,6 +29,7 @@ class Found:
         self.deferred: dict[str, int] = {}
         self.changes: dict[str, int] = {}
         self.may_change: dict[str, int] = {}
+        self.mentions: dict[str, int] = {}
         self.deletes: dict[str, None] = {}
         self.aliases: dict[tuple[str, str], None] = {}
         self.calls: list[Call] = []

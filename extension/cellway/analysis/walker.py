@@ -17,6 +17,7 @@ from cellway.analysis.shapes import (
     FUNCTIONS,
     all_arguments,
     bindings,
+    class_state,
     is_irrefutable,
     is_plain,
     joined,
@@ -294,6 +295,7 @@ class Walker(Expressions):
                 global_changes=joined(s.global_changes for s in summaries),
                 global_may_change=joined(s.global_may_change for s in summaries),
                 calls=tuple(call for s in summaries for call in s.calls),
+                stateful=class_state(node),
             )
         )
         self.bind(node.name, held)

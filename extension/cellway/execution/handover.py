@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from cellway import fingerprint
 from cellway.errors import StepError, StoreError
 from cellway.ledger import processes
 from cellway.records import Artifact, Facts, FileRead
@@ -201,7 +202,14 @@ def read(folder: Path, root: Path, store: Store) -> Result | None:
 
 
 def _files(said: Iterable[Mapping[str, Any]], root: Path) -> tuple[FileRead, ...]:
-    return tuple(FileRead(relative(file["path"], root), file["digest"], bool(file.get("declared"))) for file in said)
+    return tuple(
+        FileRead(
+            relative(file["path"], root) + ("/" if fingerprint.listed(file["digest"]) else ""),
+            file["digest"],
+            bool(file.get("declared")),
+        )
+        for file in said
+    )
 
 
 def _condensed(files: Iterable[FileRead]) -> tuple[str, ...]:

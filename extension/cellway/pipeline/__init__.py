@@ -118,7 +118,7 @@ def _check_interleaving(timeline: Timeline, assemblies: dict[str, Assembly]) -> 
             tail = [piece for piece in assembly.pieces if piece.cell.index > inside[0]]
             touched = {n for p in tail for n in (*p.statement.binds, *p.statement.may_bind)}
             touched |= {r.name for p in tail for r in (*p.statement.changes, *p.statement.may_change)}
-            read = {r.name for p in tail for r in (*p.statement.reads, *p.statement.deferred)}
+            read = {r.name for p in tail for r in (*p.statement.reads, *p.statement.deferred, *p.statement.mentions)}
             clash = sorted((touched & set(between.reads)) | (read & set(between.writes)))
             for shared in clash[:1]:
                 timeline.report(
@@ -203,6 +203,6 @@ def _tests(timeline: Timeline) -> list[tuple[Test, set[str]]]:
             cell.id,
             tuple(modules),
         )
-        reads = {r.name for s in names.statements for r in (*s.reads, *s.deferred)}
+        reads = {r.name for s in names.statements for r in (*s.reads, *s.deferred, *s.mentions)}
         found.append((Test(cell.step, code), reads))
     return found

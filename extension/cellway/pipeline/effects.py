@@ -36,6 +36,8 @@ def of_function(function: Function, lookup: Lookup, _active: frozenset[str] = fr
     for call in function.calls:
         callee = lookup(call.function)
         if callee is None:
+            if call.function not in own:
+                effect.global_may_change.add(call.function)
             continue
         inner = of_function(callee, lookup, active)
         effect.global_binds |= inner.global_binds
@@ -95,6 +97,7 @@ def of_statement(statement: Statement, lookup: Lookup, aliases: Mapping[str, set
         for name in (call.function, *sorted(aliased(call.function, aliases))):
             function = lookup(name)
             if function is None:
+                _note(outcome.may_change, (name,), call.line)  # an object that is called may remember it
                 continue
             effect = of_function(function, lookup)
             _note(outcome.changes, effect.global_changes | changed_arguments(call, function, effect), call.line)

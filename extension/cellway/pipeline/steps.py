@@ -53,6 +53,8 @@ class Assembly:
                 self.need(reference.name, piece, reference.line)
             for reference in piece.statement.deferred:
                 self.need(reference.name, piece, reference.line, hard=False)
+            for reference in piece.statement.mentions:
+                self._mentioned(reference.name, piece, reference.line, piece.position)
         start = self.pieces[0] if self.pieces else None
         if start is not None:
             for name in self.options.inputs:
@@ -90,6 +92,12 @@ class Assembly:
         elif binding.origin is Origin.LOST:
             self._refuse_lost(name, binding, piece, line)
 
+    def _mentioned(self, name: str, piece: Piece, line: int, at: Position) -> None:
+        """A name in a text may or may not be a variable: it is never refused."""
+        binding = None if name in self.bound else self._outside(name, at)
+        if binding is not None and binding.origin is not Origin.LOST:
+            self.need(name, piece, line, hard=False, at=at)
+
     def provide(self, name: str) -> None:
         """A later step takes the name from this one: what it binds on some paths only, it must also have."""
         if name in self.maybe and name not in self.bound:
@@ -106,6 +114,8 @@ class Assembly:
         for name, line in effects.referenced(statement.deferred).items():
             if name not in self.bound:
                 self.need(name, piece, line, hard=False)
+        for name, line in effects.referenced(statement.mentions).items():
+            self._mentioned(name, piece, line, piece.position)
         if statement.opaque and statement.kind is not StatementKind.IMPORT:
             self._everything(piece)
         # After the reads: what they carry brings aliases along.
@@ -206,6 +216,8 @@ class Assembly:
         for reference in symbol.statement.deferred:
             if reference.name not in self.bound:
                 self.need(reference.name, symbol, reference.line, hard=False, at=max(at, symbol.position))
+        for reference in symbol.statement.mentions:
+            self._mentioned(reference.name, symbol, reference.line, max(at, symbol.position))
         function = symbol.statement.function
         if function is not None:
             effect = effects.of_function(function, self._function_at(at))

@@ -120,6 +120,11 @@ def _moved_file(
     for path, digest, declared in candidate.files:
         if declared or handing.covers(coming, path):
             continue
+        if (sought := fingerprint.listed(digest)) is not None:
+            if not _same_listing(step, path, digest, sought, context, handed):
+                text = f"{path}{sought[0]}: a file was added or removed"
+                return Change(f"files/{path}", "changed", text)
+            continue
         if handed is not None and handed.rewritten(step.name, path):
             now = _found_by(step, path, digest, context, handed)
         else:
@@ -136,6 +141,17 @@ def _moved_file(
             what = "changed" if now else "removed"
             return Change(f"files/{path}", what, f"file `{path}`, which this step writes, {verb}")
     return None
+
+
+def _same_listing(
+    step: Step, path: str, digest: str, sought: tuple[str, bool], context: Context, handed: Handed | None
+) -> bool:
+    """Whether a step would find the same files in a folder, be it before or after it and later steps wrote theirs."""
+    folder = context.files.located(path)
+    if context.files.listing(folder, *sought) == digest:
+        return True
+    mine = {context.files.located(written) for written in handed.written_from(step.name)} if handed is not None else ()
+    return bool(mine) and context.files.listing(folder, *sought, mine) == digest
 
 
 def _found_by(step: Step, path: str, digest: str, context: Context, handed: Handed) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Protocol
 
 from cellway import fingerprint
@@ -108,6 +108,13 @@ class Files:
         if like.startswith("2b"):
             return self.derived("content-2b", path, _without_blake3) or ""
         return self.derived("content", path, fingerprint.file) or ""
+
+    def listing(self, folder: str, pattern: str, recursive: bool, without: Collection[str] = ()) -> str:
+        """Which files match a pattern, see :func:`cellway.fingerprint.listing`."""
+        self.looked_at.add(folder)
+        if "/" in pattern or recursive:
+            self.looked_at.update(parent for parent, _, _ in os.walk(folder))
+        return fingerprint.listing(folder, pattern, recursive, without)
 
     def prefetch(self, paths: Iterable[str]) -> None:
         """Ask the cache for the digests of many files at once."""

@@ -104,6 +104,10 @@ class Handed:
         last = self.last(path)
         return last is not None and self._place[last] >= self._place[step]
 
+    def written_from(self, step: str) -> set[str]:
+        """The files that a step and those after it write."""
+        return {path for each in self._facts[self._place[step] :] for path in each.wrote}
+
     def _writers(self, path: str) -> list[str]:
         if not self._any:
             return []

@@ -1,19 +1,16 @@
 """The one place that knows the order of the stages; holds store, ledger, settings.
 
 The command line, the server and the magics call :class:`Project` and hold no logic of their own. Stages are imported
-where
-they are used: a fully cached run is answered from a receipt (:mod:`cellway.receipt`) before any of them is.
+where they are used: a fully cached run is answered from a receipt (:mod:`cellway.receipt`) before any of them is.
 """
 
 from __future__ import annotations
 
 import os
-import sys
-import time
 
-from cellway import receipt
-from cellway._version import __version__
 from cellway.errors import UsageError
+from cellway.project import answering
+from cellway.project.answering import Answer
 
 TYPE_CHECKING = False  # typing itself takes milliseconds to import
 if TYPE_CHECKING:
@@ -27,35 +24,13 @@ if TYPE_CHECKING:
     from cellway.project.maintenance import Collected, Finding
     from cellway.project.settings import Settings
     from cellway.proposal import Proposal
-    from cellway.records import Event, Notebook, Pipeline, Plan, Run, Step, StepRun
+    from cellway.records import Event, Notebook, Pipeline, Plan, Run, StepRun
     from cellway.stores import Store
 
 __all__ = ["Answer", "Project"]
 
 STATE = ".cellway"
 _MARKER = "[tool.cellway"
-_DECIDING = (
-    "PYTHONPATH", "PYTHONHOME", "PYTHONNOUSERSITE", "JUPYTER_PATH", "JUPYTER_DATA_DIR", "XDG_DATA_HOME", "HOME",
-    "APPDATA", "PROGRAMDATA",
-)  # fmt: skip
-"""Environment variables that decide which modules, packages and kernels are found."""
-
-
-class Answer:
-    """A run in which nothing had to run.
-
-    Attributes:
-        run: its id.
-        pipeline: name of the pipeline.
-        steps: ``(step, seconds that its last execution took)`` in order.
-    """
-
-    __slots__ = ("pipeline", "run", "steps")
-
-    def __init__(self, run: str, pipeline: str, steps: Sequence[tuple[str, float]]) -> None:
-        self.run = run
-        self.pipeline = pipeline
-        self.steps = steps
 
 
 class Project:
@@ -66,7 +41,7 @@ class Project:
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
-        self._root = os.path.abspath(folder)
+        self.folder = os.path.abspath(folder)
         self._ledger: Ledger | None = None
         self._settings: Settings | None = None
 
@@ -95,7 +70,7 @@ class Project:
         """The project's folder."""
         from pathlib import Path
 
-        return Path(self._root)
+        return Path(self.folder)
 
     @property
     def state(self) -> Path:
@@ -112,7 +87,7 @@ class Project:
         if self._settings is None:
             from cellway.project import settings
 
-            self._settings = settings.load(self._root)
+            self._settings = settings.load(self.folder)
         return self._settings
 
     @property
@@ -121,7 +96,7 @@ class Project:
         if self._ledger is None:
             from cellway.ledger import Ledger
 
-            self._ledger = Ledger(os.path.join(self._root, STATE, "ledger.sqlite"))
+            self._ledger = Ledger(os.path.join(self.folder, STATE, "ledger.sqlite"))
         return self._ledger
 
     @property
@@ -132,10 +107,10 @@ class Project:
             # The same as by its entry point, without looking through everything that is installed.
             from cellway.stores.local import open_store
 
-            return open_store(os.path.join(self._root, STATE))
+            return open_store(os.path.join(self.folder, STATE))
         from cellway import plugins
 
-        store: Store = plugins.load("stores", name)(os.path.join(self._root, STATE))
+        store: Store = plugins.load("stores", name)(os.path.join(self.folder, STATE))
         return store
 
     # --- from notebook to pipeline -----------------------------------------------------------------------------
@@ -206,7 +181,7 @@ class Project:
         from cellway import analysis, conversion, pipeline
 
         self._exists(source)
-        cache = self.ledger if os.path.isdir(os.path.join(self._root, STATE)) else None
+        cache = self.ledger if os.path.isdir(os.path.join(self.folder, STATE)) else None
         if conversion.is_folder(os.fspath(source)):
             return conversion.read_folder(
                 os.fspath(source), analyse=lambda n: analysis.analyse(n, cache), build=pipeline.build
@@ -238,7 +213,7 @@ class Project:
         from cellway import planning
 
         pipeline = self.pipeline(source)
-        return planning.plan(pipeline, self._context(pipeline, parameters, selection, seed))
+        return planning.plan(pipeline, self.context(pipeline, parameters, selection, seed))
 
     def answer(
         self,
@@ -251,21 +226,7 @@ class Project:
 
         The run is recorded like any other.
         """
-        asked = self._question(source, parameters, seed)
-        found = receipt.read(self._receipts, asked) if asked is not None else None
-        if found is None:
-            return None
-        now = time.time()
-        run = _CachedRun(_run_id(now), found.pipeline, os.path.abspath(source), now)
-        try:
-            self.ledger.append_cached_run(
-                run,  # type: ignore[arg-type]
-                [(step, producer) for step, producer, _ in found.steps],
-                parameters=found.parameters,
-            )
-        except UsageError:
-            return None  # the record of runs is another one now
-        return Answer(run.id, run.pipeline, [(step, seconds) for step, _, seconds in found.steps])
+        return answering.answer(self, source, parameters, seed=seed)
 
     def run(
         self,
@@ -293,37 +254,11 @@ class Project:
             NotebookError: the notebook cannot be a pipeline; before the first event.
             UsageError: a parameter, step or setting is wrong; before the first event.
         """
-        from cellway.planning import Selection
-        from cellway.records import Run, Status
+        from cellway.project import running
 
-        began = time.time()
-        pipeline = self.pipeline(source)
-        selection = selection or Selection()
-        context = self._context(pipeline, parameters, selection, seed)
-        options = {
-            "jobs": jobs,
-            "keep_going": keep_going,
-            "seed": seed,
-            "only": list(selection.only),
-            "from": list(selection.from_),
-            "until": list(selection.until),
-            "force": list(selection.force),
-        }
-        now = time.time()
-        run = Run(
-            _run_id(now),
-            pipeline.name,
-            pipeline.source,
-            Status.PENDING,
-            context.parameters,
-            {name: value for name, value in options.items() if value not in (None, [])},
-            now,
-            None,
-            *_process(),
+        return running.run(
+            self, source, parameters, selection, jobs=jobs, keep_going=keep_going, seed=seed, cancel=cancel
         )
-        yield from self._execute(pipeline, run, context, jobs, keep_going, cancel)
-        if selection == Selection():
-            self._keep_receipt(source, pipeline, context, parameters, seed, began)
 
     def resume(
         self, ref: str = "last", *, jobs: int | None = None, cancel: threading.Event | None = None
@@ -333,241 +268,21 @@ class Project:
         Raises:
             UsageError: no such run, or it had come to its end.
         """
-        import dataclasses
+        from cellway.project import running
 
-        from cellway.planning import Selection
-        from cellway.records import Status
+        return running.resume(self, ref, jobs=jobs, cancel=cancel)
 
-        run = self.ledger.run(ref)
-        if run.status is Status.COMPLETED:
-            raise UsageError(f"run {run.id} is complete; there is nothing to resume", name=run.id)
-        if run.status is Status.RUNNING:
-            raise UsageError(f"run {run.id} is still running (process {run.pid})", name=run.id)
-        said = run.options
-        selection = Selection(
-            tuple(said.get("only", ())), tuple(said.get("from", ())), tuple(said.get("until", ())), ()
-        )
-        pipeline = self.pipeline(run.source)
-        context = self._context(pipeline, run.parameters, selection, said.get("seed"))
-        host, pid = _process()
-        run = dataclasses.replace(run, status=Status.PENDING, ended=None, host=host, pid=pid)
-        done = {s.step: s for s in self.ledger.step_runs(run.id) if s.status in {Status.COMPLETED, Status.CACHED}}
-        yield from self._execute(
-            pipeline, run, context, jobs or said.get("jobs"), said.get("keep_going"), cancel, resume=done
-        )
-
-    def _execute(
+    def context(
         self,
         pipeline: Pipeline,
-        run: Run,
-        context: Context,
-        jobs: int | None,
-        keep_going: bool | None,
-        cancel: threading.Event | None,
-        *,
-        resume: Mapping[str, StepRun] | None = None,
-    ) -> Iterator[Event]:
-        from cellway import conversion, execution, planning, plugins
-        from cellway.backends import Cancellation
-        from cellway.records import Status
-
-        self._prepare_state()
-        folder = self._modules_folder(pipeline)
-
-        def make_notebook(step: Step, providers: Mapping[str, str], outputs: tuple[str, ...]) -> Mapping[str, Any]:
-            return conversion.step_notebook(pipeline, step, providers=providers, outputs=outputs, modules=folder)
-
-        chosen = jobs or self.settings.jobs
-        options = execution.RunOptions(
-            jobs=chosen or execution.usual_jobs(),
-            keep_going=self.settings.keep_going if keep_going is None else keep_going,
-            resume=resume or {},
-            cancel=cancel or Cancellation(),
-            materializers=plugins.targets("materializers"),
-        )
-        steps = {step.name: step for step in pipeline.steps}
-        events = execution.run(
-            pipeline,
-            run,
-            context=context,
-            store=self.store,
-            recall=self.ledger.step_run,
-            backend_for=self._backend_for,
-            make_notebook=make_notebook,
-            folder=self.state,
-            options=options,
-            handover_parameter=conversion.handover_parameter(pipeline),
-        )
-        executed = {Status.COMPLETED, Status.FAILED, Status.CANCELLED}
-        try:
-            for event in events:
-                if event.step_run is not None and event.step_run.status in executed:
-                    self.ledger.put_sources(planning.sources(steps[event.step_run.step], context))
-                self.ledger.append(event)
-                yield event
-        finally:
-            events.close()  # type: ignore[attr-defined]
-
-    def _context(
-        self,
-        pipeline: Pipeline,
-        parameters: Mapping[str, Any] | None,
-        selection: Selection | None,
-        seed: int | None,
+        parameters: Mapping[str, Any] | None = None,
+        selection: Selection | None = None,
+        seed: int | None = None,
     ) -> Context:
-        from cellway import parameters as values
-        from cellway.planning import Context, Selection
+        """The world in which a pipeline of this project is planned."""
+        from cellway.project import running
 
-        folder, modules = self._folders(pipeline)
-        return Context(
-            root=self._root,
-            source=pipeline.source,
-            cache=self.ledger,
-            has=self.store.has,
-            parameters=values.check(pipeline, parameters or {}),
-            kernel=pipeline.kernel or self.settings.kernel,
-            language=pipeline.language,
-            seed=self.settings.seed if seed is None else seed,
-            selection=selection or Selection(),
-            home=os.path.join(self._root, STATE),
-            workdir=folder,
-            modules_first=modules,
-        )
-
-    def _folders(self, pipeline: Pipeline) -> tuple[str, str | None]:
-        """Where the pipeline's relative paths begin, and the folder of modules that travel with it."""
-        from cellway import conversion
-
-        if conversion.is_folder(pipeline.source):
-            return str(conversion.workdir(pipeline.source)), self._modules_folder(pipeline)
-        return os.path.dirname(pipeline.source), None
-
-    def _modules_folder(self, pipeline: Pipeline) -> str | None:
-        from cellway import conversion
-
-        folder = os.path.join(pipeline.source, "modules")
-        return folder if conversion.is_folder(pipeline.source) and os.path.isdir(folder) else None
-
-    def _backend_for(self, step: Step) -> Any:
-        from cellway import plugins
-
-        name = step.options.backend or self.settings.backend
-        if name == "local":
-            from cellway.backends.local import LocalBackend
-
-            return LocalBackend()
-        return plugins.load("backends", name)()
-
-    def _prepare_state(self) -> None:
-        from cellway.errors import StoreError
-
-        try:
-            self.state.mkdir(parents=True, exist_ok=True)
-            ignore = self.state / ".gitignore"
-            if not ignore.exists():
-                ignore.write_text("# made by cellway\n*\n", "utf-8")
-        except OSError as error:
-            raise StoreError(
-                f"{self.state} cannot be written: {error.strerror or error}",
-                name=str(self.state),
-                fix="check the folder's permissions and the room on the disk",
-            ) from error
-
-    # --- receipts ----------------------------------------------------------------------------------------------
-
-    @property
-    def _receipts(self) -> str:
-        return os.path.join(self._root, STATE, "receipts")
-
-    def _question(
-        self, source: str | os.PathLike[str], parameters: Mapping[str, Any] | None, seed: int | None
-    ) -> str | None:
-        return receipt.question(
-            source=os.path.abspath(source),
-            parameters=dict(parameters or {}),
-            seed=seed,
-            python=[sys.executable, sys.version],
-            environment=[os.environ.get(name) for name in _DECIDING],
-            cellway=__version__,
-        )
-
-    def _keep_receipt(
-        self,
-        source: str | os.PathLike[str],
-        pipeline: Pipeline,
-        context: Context,
-        parameters: Mapping[str, Any] | None,
-        seed: int | None,
-        started: float,
-    ) -> None:
-        """If everything is cached now, remember what that rests on: what was looked at since ``started``."""
-        from cellway.errors import CellwayError
-
-        # Where something moved while the steps ran (their own outputs, the notebook being edited), the answer is no
-        # longer theirs to give: all is read anew, once. A receipt only saves time, so nothing here is the run's error.
-        try:
-            if not self._write_receipt(source, pipeline, context, parameters, seed, started):
-                started = time.time()
-                pipeline = self.pipeline(source)
-                context = self._context(pipeline, parameters, None, seed)
-                self._write_receipt(source, pipeline, context, parameters, seed, started)
-        except (CellwayError, OSError):
-            pass
-
-    def _write_receipt(
-        self,
-        source: str | os.PathLike[str],
-        pipeline: Pipeline,
-        context: Context,
-        parameters: Mapping[str, Any] | None,
-        seed: int | None,
-        started: float,
-    ) -> bool:
-        """Whether that settled it; ``False`` if something moved since ``started``."""
-        from cellway import planning
-        from cellway.ledger import rows
-        from cellway.project import settings
-        from cellway.records import Status
-
-        asked = self._question(source, parameters, seed)
-        if asked is None or self.settings.store != "local" or any(step.options.no_cache for step in pipeline.steps):
-            return True
-        patterns = [pattern for step in pipeline.steps for pattern in step.options.reads]
-        if any(character in pattern for pattern in patterns for character in "*?["):
-            return True
-        plan = planning.plan(pipeline, context)
-        if any(planned.status is not Status.CACHED for planned in plan.steps):
-            return True
-        if settings.load(self._root) != self.settings:
-            return True  # edited since this project was opened
-        runs = {planned.step: self.ledger.step_run(planned.step_run or "") for planned in plan.steps}
-        return receipt.write(
-            self._receipts,
-            asked,
-            receipt.Receipt(
-                pipeline.name,
-                rows.dump(dict(context.parameters)),
-                [(p.step, p.step_run or "", p.seconds or 0.0) for p in plan.steps],
-            ),
-            paths=self._deciding(pipeline, context),
-            blobs={self.store.path(artifact.digest) for run in runs.values() for artifact in run.artifacts},
-            started=started,
-        )
-
-    def _deciding(self, pipeline: Pipeline, context: Context) -> set[str]:
-        """Every file and folder that decided the plan."""
-        import shutil
-
-        from cellway.planning import environment
-
-        paths = {os.path.join(self._root, name) for name in ("cellway.toml", "pyproject.toml")} | context.looked_at()
-        paths.add(pipeline.source)
-        if os.path.isdir(pipeline.source):
-            paths |= {entry.path for entry in os.scandir(pipeline.source) if entry.is_file()}
-        for kernel in context.environments:
-            python = environment.interpreter(kernel)
-            paths.add(shutil.which(python) or python)
-        return paths
+        return running.context_of(self, pipeline, parameters, selection, seed)
 
     # --- conversion --------------------------------------------------------------------------------------------
 
@@ -585,7 +300,7 @@ class Project:
         from cellway import conversion, planning
 
         pipeline = self.pipeline(source)
-        context = self._context(pipeline, None, None, None)
+        context = self.context(pipeline)
         modules: dict[str, str] = {}
         lock: dict[str, str] = {}
         for step in pipeline.steps:
@@ -728,35 +443,6 @@ def _notebooks(folder: str) -> list[str]:
 def _of_these(otherwise: str, names: Sequence[str]) -> str:
     more = ", …" if len(names) > 5 else ""
     return f"{otherwise}; there are {', '.join(f'`{name}`' for name in names[:5])}{more}" if names else otherwise
-
-
-class _CachedRun:
-    """As much of a :class:`~cellway.records.Run` as the ledger needs, without importing dataclasses."""
-
-    def __init__(self, run: str, pipeline: str, source: str, started: float) -> None:
-        self.id = run
-        self.pipeline = pipeline
-        self.source = source
-        self.status = _Completed
-        self.options: Mapping[str, Any] = {}
-        self.started = started
-        self.ended = time.time()
-        self.host, self.pid = _process()
-
-
-class _Completed:
-    value = "completed"
-
-
-def _run_id(now: float) -> str:
-    """Sorts by time, and says it: ``20261120-104512-3f9a``."""
-    return f"{time.strftime('%Y%m%d-%H%M%S', time.localtime(now))}-{os.urandom(2).hex()}"
-
-
-def _process() -> tuple[str, int]:
-    from cellway.ledger.processes import host
-
-    return host(), os.getpid()
 
 
 def _marks_project(folder: str) -> bool:

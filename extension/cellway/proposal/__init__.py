@@ -228,7 +228,7 @@ def _carried_reads(cells: Sequence[CellFacts], symbols: set[str]) -> dict[str, s
     for cell in cells:
         for statement in cell.statements:
             for name in symbols.intersection(statement.binds):
-                found = {reference.name for reference in (*statement.reads, *statement.deferred)}
+                found = {reference.name for reference in (*statement.reads, *statement.deferred, *statement.mentions)}
                 reads.setdefault(name, set()).update(found)
     changed = True
     while changed:

@@ -34,7 +34,7 @@ class CellFacts:
             self.binds |= {*statement.binds, *statement.may_bind}
             self.changes |= {reference.name for reference in statement.changes} | set(statement.deletes)
         for statement in statements:
-            self.reads |= {reference.name for reference in statement.deferred} - bound
+            self.reads |= {reference.name for reference in (*statement.deferred, *statement.mentions)} - bound
         self.data = False
 
     def classify(self, symbols: set[str]) -> None:
