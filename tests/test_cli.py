@@ -14,6 +14,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 import small_notebooks
 
@@ -211,7 +212,8 @@ def test_help_of_a_command_fits_the_terminal(name, capsys, monkeypatch):
     assert [line for line in described.splitlines() if len(line) > 80 and "eval" not in line and "|" not in line] == []
 
 
-def test_help_lists_every_command(capsys):
+def test_help_lists_every_command(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
     assert main([]) == 0
     listed = capsys.readouterr().out
     assert all(re.search(rf"^  {name} +{re.escape(c.summary)}$", listed, re.MULTILINE) for name, c in COMMANDS.items())
@@ -1032,6 +1034,25 @@ def test_doctor_finds_damaged_values(project, tmp_path):
     assert again.returncode == 0
     assert "1 stored values are missing" in again.stdout
     assert cellway(folder, "run", "small.py", "-p", "n=4").returncode == 0
+
+
+@POSIX
+def test_what_a_step_started_does_not_outlive_a_killed_run(tmp_path):
+    source = "import subprocess, time\\nprint('child', subprocess.Popen(['sleep', '600']).pid)\\ntime.sleep(600)"
+    small_notebooks.write(tmp_path / "nb.ipynb", [f"%%step a\n{source}".replace("\\n", "\n")])
+    process = subprocess.Popen(
+        [*PROGRAM, "run", "nb.ipynb"], cwd=tmp_path, stdout=subprocess.PIPE, encoding="utf-8", start_new_session=True
+    )
+    assert process.stdout is not None
+    child = next(int(line.split()[-1]) for line in process.stdout if "child" in line)
+    process.kill()
+    process.wait()
+    deadline = time.monotonic() + 30
+    while psutil.pid_exists(child) and psutil.Process(child).status() != psutil.STATUS_ZOMBIE:
+        if time.monotonic() > deadline:
+            os.kill(child, signal.SIGKILL)
+            raise AssertionError("it still runs")
+        time.sleep(0.05)
 
 
 def test_hints_name_the_project_where_it_is_another_than_the_one_here(project, tmp_path):

@@ -111,6 +111,15 @@ def test_two_add_to_a_file_and_a_third_reads_it(book: Book) -> None:
     assert (book.folder / "log.txt").read_text() == "ab"
 
 
+def test_two_write_a_file_and_a_third_reads_it_as_nobody_could_foresee(book: Book) -> None:
+    late = "%%step b\nopen('t' + '.txt', 'w').write('b')"
+    cells = (WRITE.format(seconds=2, name=HIDDEN, text="a"), late, READ.replace("step b", "step c"))
+    assert book.run(*cells) == {"a": "r", "b": "r", "c": "r"}
+    assert book.value("got") == "b"
+    assert "b" in book.again()
+    assert book.run(*cells) == {"a": "c", "b": "c", "c": "c"}
+
+
 def test_a_module_that_a_step_writes(book: Book) -> None:
     def cells(number: int) -> tuple[str, str]:
         writer = f"%%step a\n%%writefile mymod.py\nnumber = {number}"

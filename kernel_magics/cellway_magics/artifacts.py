@@ -23,6 +23,7 @@ from cellway.errors import CellwayError, UsageError
 from cellway_magics.ambient import enter
 from cellway_magics.folder import Request, open_folder
 from cellway_magics.imports import always_from_source
+from cellway_magics.parent import follow
 from cellway_magics.watching import Recorder
 
 _session: Any = None
@@ -63,6 +64,7 @@ def begin(
         request = folder.request(asked)
         recorder = None
         if request.workdir is not None:
+            follow()
             enter(request.workdir)
             if request.project_modules:
                 always_from_source(request.project_modules)

@@ -95,6 +95,11 @@ class Ending:
         for name in self._request.watch:
             if name in self._namespace:
                 values.setdefault(name, self._namespace[name])
+        for name, loaded in self._session.inputs.items():
+            # Whoever reads from an iterator moves it, and be it by `for` or `list()`.
+            if name in self._request.later and hasattr(type(loaded.value), "__next__"):
+                if self._namespace.get(name) is loaded.value:
+                    values.setdefault(name, loaded.value)
         kept = {name for name in values if self._unchanged(name, values[name])}
         graphs = {name: Graph(value) for name, value in values.items()}
         if any(not graph.inert for name, graph in graphs.items() if name not in kept):

@@ -100,6 +100,12 @@ def note_sql(text: Any) -> None:
                 note_sources(piece)
 
 
+def is_lazy(value: Any) -> bool:
+    """Whether a value only says what to read, from files that are opened once it is asked for its rows."""
+    kinds = _LAZY.get(type(value).__module__.partition(".")[0], frozenset())
+    return kinds is None or type(value).__name__ in kinds
+
+
 def _wrap(owner: Any, name: str, note: Callable[..., None], *, unseen: bool = False) -> None:
     """Replace ``owner.name`` by a function that notes its arguments first.
 
@@ -133,8 +139,8 @@ def _call_from(frame: FrameType, original: Any, args: Any, options: Any) -> Any:
 
     duckdb looks there for tables: ``duckdb.sql("select * from df")``.
     """
-    home = original.__module__.partition(".")[0]
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in {home, "cellway_magics"}:
+    own = {(getattr(original, "__module__", None) or "").partition(".")[0], __name__.partition(".")[0]}
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] in own:
         frame = frame.f_back
     names = {} if frame.f_locals is frame.f_globals else dict(frame.f_locals)
     names["__cellway_call__"] = (original, args, options)
@@ -266,6 +272,17 @@ def _safetensors(module: ModuleType) -> None:
     for name in ("load_file", "safe_open"):
         _wrap(module, name, _first("filename"))
 
+
+_LAZY: dict[str, frozenset[str] | None] = {
+    "polars": frozenset({"LazyFrame"}),
+    "pyarrow": frozenset({"FileSystemDataset", "UnionDataset", "Scanner", "ParquetFileFragment", "FileFragment"}),
+    "xarray": None,
+    "dask": None,
+    "dask_expr": None,
+    "ibis": None,
+    "vaex": None,
+}
+"""Top-level module → types that read when asked; ``None`` for all of its types."""
 
 _LIBRARIES: dict[str, Callable[[ModuleType], None]] = {
     "pyarrow": _arrow,

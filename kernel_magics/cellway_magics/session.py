@@ -19,6 +19,7 @@ from cellway_magics.ending import Ending, Loaded, as_json
 from cellway_magics.environment import distributions
 from cellway_magics.folder import RANDOM, Entry, PlainFolder, Request, RequestFolder
 from cellway_magics.imports import forget
+from cellway_magics.readers import is_lazy
 from cellway_magics.watching import Recorder
 
 _PICKLES = frozenset({"pickle", "figure"})
@@ -88,6 +89,9 @@ class Session:
                 fix=f"run the step that makes `{name}` first",
             )
         value = self._read(name, entry)
+        if self._recorder is not None:
+            for path in (entry.get("sidecar") or {}).get("files", ()):
+                self._recorder.note_read(path)
         self.inputs[name] = Loaded(value, entry)
         self.companions.pop(name, None)
         return value
@@ -161,6 +165,9 @@ class Session:
         """Sidecar of a value, with the signature of its blob where the project signs."""
         materializer = by_name(blob.materializer, self.extra)
         found = described(materializer, value)
+        if self._recorder is not None and is_lazy(value):
+            # Whoever asks it for its rows reads these, in native code and long after they were named.
+            found["files"] = sorted({*self._recorder.read, *self._recorder.written})
         if self.request.sign_key and getattr(materializer, "executes", True):
             found["signature"] = sign(self.request.sign_key, blob.digest)
         return found

@@ -145,7 +145,8 @@ class Recorder:
             if not str(args[0]).startswith(":memory:"):
                 self.note_update(str(args[0]).removeprefix("file:").partition("?")[0])
         elif name in _MOVING:
-            self._moving(name, args)
+            with self.paused():  # our own look into the folder
+                self._moving(name, args)
         elif name.startswith(listing.EVENTS):
             found = listing.look(name, args, frame)
             if found is not None:
@@ -316,6 +317,7 @@ def _rules(tracked: Iterable[str], ignored: Iterable[str]) -> list[tuple[str, bo
     personal = [".cache", ".config", ".fonts", ".ipython", ".jupyter", ".matplotlib", ".local/share", "Library"]
     places = [sys.prefix, sys.base_prefix, sys.exec_prefix, *site.getsitepackages(), site.getusersitepackages()]
     places += [*sysconfig.get_paths().values(), tempfile.gettempdir(), os.path.dirname(os.path.dirname(__file__))]
+    places += getattr(sys.modules.get("cellway"), "__path__", ())
     places += [*system, *(os.path.join(home, folder) for folder in personal), *ignored]
     for variable in ("MPLCONFIGDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "IPYTHONDIR", "JUPYTER_CONFIG_DIR"):
         if os.environ.get(variable):

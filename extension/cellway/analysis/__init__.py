@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Cache", "analyse", "analyse_source"]
 
-FORMAT = 1
+FORMAT = 2
 """Goes up whenever the analysis of the same text gives something else."""
 
 _METHOD = re.compile(r"^[ \t]+(?:async[ \t]+)?def[ \t]+(\w+)", re.MULTILINE)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -146,7 +146,7 @@ def parameters(said: Mapping[str, Any]) -> tuple[Parameter, ...]:
     """The parameters of a manifest.
 
     Raises:
-        UsageError: a field is missing or unknown.
+        UsageError: a field is missing or unknown, or a default is not of its type.
     """
     fields = {field.name: field.default for field in dataclasses.fields(Parameter)}
     found = []
@@ -155,6 +155,7 @@ def parameters(said: Mapping[str, Any]) -> tuple[Parameter, ...]:
         values = dict(entry)
         values["choices"] = tuple(values.get("choices", ()))
         values.setdefault("type", None)
+        _check_parameter(values)
         found.append(Parameter(**values))
     return tuple(found)
 
@@ -171,14 +172,67 @@ def options(entry: Mapping[str, Any]) -> StepOptions:
     """The options of a step's entry.
 
     Raises:
-        UsageError: a field is missing or unknown.
+        UsageError: a field is missing or unknown, or an option's value is not of its type.
     """
     _check(entry, "step", _STEP_FIELDS, {"name", "notebook"})
     values = entry.get("options") or {}
     known = {field.name: field for field in dataclasses.fields(StepOptions)}
     _check(values, f"option of step {entry['name']}", {*known}, set())
     given: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+    for name, value in given.items():
+        expected = _OPTION_KINDS.get(str(known[name].type).removesuffix(" | None"))
+        if expected is not None and value is not None and not expected[1](value):
+            raise UsageError(
+                f"{NAME}: option {name!r} of step {entry['name']} is {value!r}, and {expected[0]} is expected",
+                name=name,
+                fix="mend it by hand, or convert the notebook again",
+            )
     return StepOptions(**given)
+
+
+_KINDS: Mapping[str, tuple[type, ...]] = {
+    "int": (int,), "float": (float, int), "str": (str,), "bool": (bool,), "list": (list,), "dict": (dict,)
+}  # fmt: skip
+_OPTION_KINDS: Mapping[str, tuple[str, Callable[[Any], bool]]] = {
+    "tuple[str, ...]": ("a list of texts", lambda v: isinstance(v, tuple) and all(isinstance(i, str) for i in v)),
+    "str": ("a text", lambda v: isinstance(v, str)),
+    "bool": ("true or false", lambda v: isinstance(v, bool)),
+    "int": ("a whole number from 0 on", lambda v: type(v) is int and v >= 0),
+    "float": ("a number above 0", lambda v: type(v) in {int, float} and 0 < v < 1e18),
+    "int | str": ("a whole number from 0 on, or own,", lambda v: v == "own" or (type(v) is int and v >= 0)),
+}
+"""Type of a field of ``StepOptions`` → what is expected in words, and whether a value is that."""
+
+
+def _check_parameter(values: Mapping[str, Any]) -> None:
+    """Whether type, default and choices of an entry fit together."""
+    name, kind, default = values["name"], values["type"], values["default"]
+    fix = ""
+    if kind is not None and kind not in _KINDS:
+        wrong, fix = f"there is no type {kind!r}", f"one of {', '.join(_KINDS)}"
+    elif default is None:
+        wrong = "" if kind is None or values.get("optional") else f"its default is missing, and it is of type {kind}"
+        fix = "give it a default, or add `optional: true`"
+    elif not _is_of(default, kind):
+        wrong = f"its default {default!r} is not of type {kind}" if kind else f"{default!r} is no value for a parameter"
+        fix = "numbers, texts, true, false, lists and mappings are; a text that looks like something else needs quotes"
+    elif values["choices"] and default not in values["choices"]:
+        wrong, fix = f"its default {default!r} is not among its choices", "choose another default"
+    else:
+        wrong = ""
+    if wrong:
+        raise UsageError(f"{NAME}: parameter {name}: {wrong}", name=str(name), fix=fix)
+
+
+def _is_of(value: Any, kind: str | None) -> bool:
+    """Whether a value of YAML is of a parameter's type, and can be written into a notebook."""
+    if kind is not None and (not isinstance(value, _KINDS[kind]) or (isinstance(value, bool) and kind != "bool")):
+        return False
+    if isinstance(value, list):
+        return all(_is_of(item, None) for item in value)
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and _is_of(item, None) for key, item in value.items())
+    return value is None or isinstance(value, bool | int | float | str)
 
 
 def derived(step: Step) -> dict[str, Any]:

@@ -49,7 +49,7 @@ def overtaken(progress: Progress, state: State) -> tuple[str, str] | None:
         return None
     for step in progress.pipeline.steps[: state.step.position]:
         earlier = progress.states[step.name]
-        if earlier.phase is not Phase.DONE or earlier.ended < state.began:
+        if not earlier.wrote or earlier.phase is not Phase.DONE or earlier.ended < state.began:
             continue
         for path, digest in earlier.wrote.items():
             if handing.covers(state.facts.read, path):

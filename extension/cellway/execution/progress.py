@@ -102,6 +102,7 @@ class Progress:
         self.states = {step.name: State(step, planning.code_digest(step)) for step in pipeline.steps}
         self._before = facts
         self._resolution: Mapping[str, Mapping[str, str]] | None = None
+        self._outputs: Mapping[str, tuple[str, ...]] = {}
         self._handed: planning.Handed | None = None
         self._clock = 0
 
@@ -152,6 +153,7 @@ class Progress:
         """``step → name → provider`` by all that is known now."""
         if self._resolution is None:
             self._resolution = planning.resolve(self.pipeline, {name: self.known(name) for name in self.states})
+            self._outputs = planning.outputs(self.pipeline, self._resolution)
         return self._resolution
 
     def handed(self) -> planning.Handed:
@@ -166,7 +168,8 @@ class Progress:
 
     def outputs(self, state: State) -> tuple[str, ...]:
         """Names that a step must store."""
-        return planning.outputs(self.pipeline, self.resolution())[state.step.name]
+        self.resolution()
+        return self._outputs[state.step.name]
 
     def generators(self, state: State) -> tuple[str, Artifact] | None:
         """The state that the generators have here, as far as is known, and the step that left it."""

@@ -134,11 +134,13 @@ class Scheduler:
             self._look_for_cancel()
             self._look_what_is_needed()
             yield from self._settle_unsure()
+            halted = self._halted()
             for state in self.states:
-                if self._halted() or not self._can_start(state):
+                if halted or not self._can_start(state):
                     continue
                 before = state.phase
                 yield from self._begin(state)
+                halted = self._halted()
                 # A step that is done already may let others start, also earlier ones in the list (outdated ones).
                 again = again or state.phase is not before
 
@@ -336,7 +338,9 @@ class Scheduler:
 
         The one that has just finished is among them: it may have drawn from generators that an earlier one moved on.
         """
-        for state in self.states:
+        # What stands above it has missed nothing, unless two wrote a file that, as is seen now, this one reads.
+        reads = finished.facts is not None and finished.facts.read
+        for state in self.states if reads else self.states[finished.step.position :]:
             if state.stale or state.phase not in _JUDGED:
                 continue
             met = meeting.overtaken(self.progress, state)

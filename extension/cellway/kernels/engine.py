@@ -185,6 +185,11 @@ class Client(PapermillNotebookClient):  # type: ignore[misc]  # papermill has no
             self.watch.listen("output", {"stream": content["name"], "text": content["text"]})
         return super().process_message(msg, cell, cell_index)
 
+    async def _async_check_alive(self) -> None:
+        # nbclient looks once more after the end, and would find no client.
+        if self.kc is not None:
+            await super()._async_check_alive()
+
     async def _work(self, private: Path) -> None:
         assert self.km is not None
         with (private / "kernel.log").open("wb") as log:

@@ -129,6 +129,8 @@ class Ledger:
 
     def forget(self, *step_runs: str) -> None:
         """Mark step runs whose blobs are deleted: they are no longer candidates, and stay in the record."""
+        if not step_runs:
+            return
         with self._database.transaction() as connection:
             connection.executemany(
                 "INSERT OR IGNORE INTO forgotten (step_run, time) SELECT number, ? FROM step_runs WHERE id = ?",
@@ -250,6 +252,12 @@ class Ledger:
         """
         if ref == "last":
             found = self._runs("1 ORDER BY r.number DESC LIMIT 1")
+            if not found:
+                raise UsageError(
+                    f"nothing was run yet in {os.path.dirname(os.path.dirname(os.path.abspath(self.path)))}",
+                    name=ref,
+                    fix="`cellway run NOTEBOOK`; with --project DIR, the runs of another folder are meant",
+                )
         else:
             found = self._runs("r.id = ?", ref) or self._runs("r.id > ? AND r.id < ? LIMIT 10", ref, _after(ref))
         return _only(found, ref, "run", [run.id for run in found], "`cellway runs` lists them")

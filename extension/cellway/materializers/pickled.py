@@ -26,6 +26,7 @@ from cellway.materializers.memory import hulls as hulls_of
 _MAGIC = b"cellway pickle1\n"
 _END = b"CWPICKLE"
 _ALIGNMENT = 64
+_OF_PROCESS = "_stop_words_id"
 _IN_BAND = 1024
 """Bytes below which a buffer stays in the stream: aligning it would cost more than it saves."""
 
@@ -232,6 +233,11 @@ class _Common:
                 raise TypeError("cannot pickle a numpy.memmap that is open for writing")
         elif home.startswith("pandas") and copies_on_write():
             self.framed.update(map(id, frame_arrays(obj)))
+        elif home == "sklearn.feature_extraction.text" and _OF_PROCESS in getattr(obj, "__dict__", ()):
+            # An ``id()``: noise in the bytes, and after a round trip the vectorizer looks again anyway.
+            make, arguments, state, *rest = obj.__reduce_ex__(pickle.HIGHEST_PROTOCOL)
+            if isinstance(state, dict):
+                return make, arguments, {key: state[key] for key in state if key != _OF_PROCESS}, *rest
         elif isinstance(obj, io.IOBase) and not isinstance(obj, (io.BytesIO, io.StringIO)):
             # cloudpickle would turn an open file into its text.
             raise TypeError(f"cannot pickle an open file ({kind.__module__}.{kind.__name__})")

@@ -111,6 +111,8 @@ def _check_interleaving(timeline: Timeline, assemblies: dict[str, Assembly]) -> 
     """
     for name, assembly in assemblies.items():
         first, last = assembly.cells[0].index, assembly.cells[-1].index
+        if last - first < len(assembly.cells):
+            continue
         for other, between in assemblies.items():
             inside = [cell.index for cell in between.cells if first < cell.index < last]
             if other == name or not inside:

@@ -41,6 +41,7 @@ class Assembly:
         self.simple: dict[str, None] = {}
         self.deleted: set[str] = set()
         self.may_change: dict[str, None] = {}
+        self.classes: dict[Position, tuple[Piece, str]] = {}
         self._aliases: dict[str, set[str]] = {}
         self._settled: set[tuple[str, Position]] = set()
 
@@ -61,8 +62,13 @@ class Assembly:
                 self.need(name, start, start.statement.line)
             for name in _names(self.options.when):
                 self.need(name, start, start.statement.line)
-        for piece in self._classes_of_inputs():
+        self.classes = self._classes_of_inputs()
+        for piece, provider in self.classes.values():
+            self._refuse_redefined(piece, provider)
             self._carry(piece, piece)
+        own = (piece for piece in self.pieces if _makes_class(piece) and self._is_symbol(piece))
+        for piece in (*filter(_makes_class, self.symbols.values()), *own):
+            self.classes.setdefault(piece.position, (piece, self.name))
 
     def need(self, name: str, piece: Piece, line: int, *, hard: bool = True, at: Position | None = None) -> None:
         """Settle where a name comes from that is read at a statement.
@@ -234,29 +240,22 @@ class Assembly:
             if piece.position < self.first and piece.cell.index not in own:
                 yield piece
 
-    def _classes_of_inputs(self) -> Iterator[Piece]:
-        """Definitions of classes that the inputs may be instances of: they must exist before the inputs are loaded."""
-        seen: set[str] = set()
-        waiting = list(dict.fromkeys(self.inputs.values()))
-        while waiting:
-            step = waiting.pop()
-            if step in seen or step not in self.earlier:
-                continue
-            seen.add(step)
-            provider = self.earlier[step]
-            waiting.extend(provider.inputs.values())
-            own = [p for p in provider.pieces if self._is_symbol(p)]
-            for piece in (*provider.symbols.values(), *own):
-                if _makes_class(piece) and self._same_class(piece, step):
-                    yield piece
+    def _classes_of_inputs(self) -> dict[Position, tuple[Piece, str]]:
+        """Definitions of classes that the inputs may be instances of, each with a step that uses it.
 
-    def _same_class(self, piece: Piece, provider: str) -> bool:
+        They must exist before the inputs are loaded.
+        """
+        found: dict[Position, tuple[Piece, str]] = {}
+        for step in dict.fromkeys(self.inputs.values()):
+            if step in self.earlier:
+                found.update(self.earlier[step].classes)
+        return found
+
+    def _refuse_redefined(self, piece: Piece, provider: str) -> None:
         for name in piece.statement.binds:
             here = self.timeline.scope.nearest(name, (self.cells[-1].index + 1, 0))
-            if here is None or here.piece.position == piece.position:
+            if here is None or here.piece.statement.fingerprint == piece.statement.fingerprint:
                 continue
-            if here.piece.statement.fingerprint == piece.statement.fingerprint:
-                return False
             self.timeline.report(
                 "class-redefined",
                 f"class `{name}` is defined again here, but step {self.name} takes values from step {provider}, "
@@ -266,7 +265,6 @@ class Assembly:
                 step=self.name,
                 fix="give one of the two definitions another name",
             )
-        return True
 
     def _is_symbol(self, piece: Piece) -> bool:
         after = (piece.position[0], piece.position[1] + 1)

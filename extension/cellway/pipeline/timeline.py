@@ -223,9 +223,12 @@ class Timeline:
         statement = piece.statement
         if _NOT_REPEATED.match(statement.source) or self._carry(piece, owner=None, constants=True):
             return
-        if self._changes_module(piece) and self.portable(statement, piece.position) and not statement.binds:
+        module = self._changes_module(piece)
+        if module and self.portable(statement, piece.position) and not statement.binds:
             self.ambient.append(piece)
             return
+        if module:
+            self.scope.add(Binding(module, Origin.LOST, piece, how="changes"))
         outcome = effects.of_statement(statement, self._lookup(piece.position), {})
         for name, line in outcome.changes.items():
             self._change(name, piece, line, Origin.LOST, None)
@@ -242,10 +245,10 @@ class Timeline:
                 fix="if steps need what it does, tag the cell %%setup",
             )
 
-    def _changes_module(self, piece: Piece) -> bool:
-        """Whether it assigns to an attribute of an imported module: ``config.DEBUG = True``."""
+    def _changes_module(self, piece: Piece) -> str:
+        """The imported module to whose attribute it assigns: ``config.DEBUG = True``; ``""`` if it does not."""
         if "attribute" not in piece.statement.ambient:
-            return False
+            return ""
         for reference in piece.statement.changes:
             binding = self.scope.nearest(reference.name, piece.position)
             if binding is None or binding.piece.statement.kind is not StatementKind.IMPORT:
@@ -253,8 +256,8 @@ class Timeline:
             # Not `x.a = np.append(...)`, where numpy only looks like being appended to.
             target = rf"^\s*{re.escape(reference.name)}\s*[.\[][^=\n]*=(?!=)"
             if re.search(target, piece.statement.source, re.MULTILINE):
-                return True
-        return False
+                return reference.name
+        return ""
 
     def _carry(self, piece: Piece, *, owner: str | None, constants: bool) -> bool:
         """Enter a statement as a symbol if it can stand in any step; ``False`` if it cannot."""

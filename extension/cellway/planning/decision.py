@@ -117,16 +117,17 @@ def _moved_file(
     candidate: Candidate, step: Step, context: Context, handed: Handed | None, coming: Sequence[str]
 ) -> Change | None:
     """A file that is not as the step found it, or as it left it for later steps."""
+    own = {written[0]: written[1] for written in candidate.written}
     for path, digest, declared in candidate.files:
         if declared or handing.covers(coming, path):
             continue
         if (sought := fingerprint.listed(digest)) is not None:
-            if not _same_listing(step, path, digest, sought, context, handed):
+            if not _same_listing(step, path, digest, sought, context, handed, own):
                 text = f"{path}{sought[0]}: a file was added or removed"
                 return Change(f"files/{path}", "changed", text)
             continue
-        if handed is not None and handed.rewritten(step.name, path):
-            now = _found_by(step, path, digest, context, handed)
+        if handed is not None and (path in own or handed.rewritten(step.name, path)):
+            now = _found_by(step, path, digest, context, handed, own.get(path))
         else:
             now = context.files.digest(context.files.located(path), digest)
         if now != digest:
@@ -144,25 +145,32 @@ def _moved_file(
 
 
 def _same_listing(
-    step: Step, path: str, digest: str, sought: tuple[str, bool], context: Context, handed: Handed | None
+    step: Step,
+    path: str,
+    digest: str,
+    sought: tuple[str, bool],
+    context: Context,
+    handed: Handed | None,
+    own: Mapping[str, str],
 ) -> bool:
     """Whether a step would find the same files in a folder, be it before or after it and later steps wrote theirs."""
     folder = context.files.located(path)
     if context.files.listing(folder, *sought) == digest:
         return True
-    mine = {context.files.located(written) for written in handed.written_from(step.name)} if handed is not None else ()
+    written = {*own, *(handed.written_from(step.name) if handed is not None else ())}
+    mine = {context.files.located(each) for each in written}
     return bool(mine) and context.files.listing(folder, *sought, mine) == digest
 
 
-def _found_by(step: Step, path: str, digest: str, context: Context, handed: Handed) -> str:
-    """What a step would find in a file that it, or a later step, has rewritten since."""
+def _found_by(step: Step, path: str, digest: str, context: Context, handed: Handed, own: str | None) -> str:
+    """What a step would find in a file that it (then to ``own``), or a later step, has rewritten since."""
     for name in handed.earlier(step.name, path):
         left = _left(name, path, context)
         if left is not None:
             return left
     now = context.files.digest(context.files.located(path), digest)
     # What the last of them left there is no change of anybody else's: then it was as this step found it.
-    return digest if now == _left(handed.last(path), path, context) else now
+    return digest if now in {own, _left(handed.last(path), path, context)} else now
 
 
 def _left(name: str | None, path: str, context: Context) -> str | None:

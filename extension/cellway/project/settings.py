@@ -79,7 +79,7 @@ def _checked(table: dict[str, Any], path: str) -> Settings:
             import difflib
 
             close = difflib.get_close_matches(name, known, 1)
-            hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
+            hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known).replace('_', '-')}"
             raise UsageError(f"{path}: unknown setting {key!r}", name=key, fix=hint)
         expected = type(known[name].default)
         if type(value) is not expected:

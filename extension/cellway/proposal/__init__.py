@@ -209,10 +209,13 @@ def _kept(
     shown = looks.plotting_names(cells)
     needed: set[str] = set()
     kept: list[CellFacts] = []
+    imports = {n for cell in cells for s in cell.statements if s.kind is StatementKind.IMPORT for n in s.binds}
     first = next((cell.index for cell in candidates if cell.data), None)
     for cell in reversed(candidates):
         reseeds = cell.seeds and first is not None and cell.index > first
-        provides = ((cell.binds - symbols) | cell.changes) & needed
+        # `np.append(...)` and `plt.step(...)` only look as if they changed what they are called on.
+        changes = cell.changes if cell.sets_attributes else cell.changes - imports
+        provides = ((cell.binds - symbols) | changes) & needed
         computes = cell.data and not looks.only_looks(cell, needed, shown)
         if not (provides or reseeds or computes or cell.index in results):
             continue

@@ -46,6 +46,14 @@ class CellFacts:
         )
 
     @property
+    def sets_attributes(self) -> bool:
+        """Whether it assigns to attributes or items of something in a way that is not carried by itself."""
+        return any(
+            "attribute" in statement.ambient and statement.kind is not StatementKind.AMBIENT
+            for statement in self.statements
+        )
+
+    @property
     def seeds(self) -> bool:
         """Whether the cell seeds a global generator."""
         return any("seed" in statement.ambient for statement in self.statements)

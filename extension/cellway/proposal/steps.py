@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 
 from cellway.proposal.cells import CellFacts, called
-from cellway.records import Notebook
+from cellway.records import Notebook, StatementKind
 
 _HEADING = re.compile(r"^ {0,3}(#{1,6})[ \t]+(.*?)[ \t]*#*[ \t]*$")
 _FENCE = re.compile(r"^ {0,3}(?:```|~~~)")
@@ -43,7 +43,9 @@ def name_steps(notebook: Notebook, kept: Sequence[CellFacts]) -> list[tuple[int,
             result.extend((cell.index, name, f"under the heading “{section[1]}”") for cell in group)
             continue
         for part in _cut(group, kept):
-            name = _unique(_topic(part) or _main_name(part, kept), taken)
+            topic = _topic(part)
+            name = topic if topic is not None and topic not in taken else _new_name(part, kept) or topic
+            name = _unique(name or _main_name(part, kept), taken)
             result.extend((cell.index, name, "by what it computes") for cell in part)
     return result
 
@@ -128,9 +130,19 @@ def _topic(part: Sequence[CellFacts]) -> str | None:
     return next((topic for topic, pattern in _TOPICS if any(pattern.fullmatch(name) for name in names)), None)
 
 
+def _new_name(part: Sequence[CellFacts], kept: Sequence[CellFacts]) -> str | None:
+    """As :func:`_main_name`, if it is bound here first and read below."""
+    name = _main_name(part, kept)
+    known = {_slug(bound) for cell in kept if cell.index < part[0].index for bound in cell.binds}
+    read = {_slug(read) for cell in kept if cell.index > part[-1].index for read in cell.reads}
+    return name if name in read - known else None
+
+
 def _main_name(part: Sequence[CellFacts], kept: Sequence[CellFacts]) -> str:
     """The name bound here that most cells below read."""
-    names = sorted({name for cell in part for name in cell.binds})
+    statements = [statement for cell in part for statement in cell.statements]
+    imported = {name for s in statements if s.kind is StatementKind.IMPORT for name in s.binds}
+    names = sorted({name for cell in part for name in cell.binds} - imported)
     if not names:
         return "step"
     last = part[-1].index
