@@ -366,6 +366,16 @@ def test_a_table_has_one_line_a_row_whatever_is_in_it():
     assert out.getvalue() == "ab c d  x\ne       y\n"
 
 
+def test_a_table_fits_though_no_single_column_is_to_blame():
+    rows = [["●", "a_very_long_name_of_a_step_in_a_notebook", "reused", "3.1 s", "nothing changed"]]
+    out = Terminal()
+    Console(out, out, {"COLUMNS": "50", "NO_COLOR": "1"}).table(rows)
+    (line,) = out.getvalue().splitlines()
+    assert len(line) <= 50
+    assert line.startswith("●  a_very_long_")
+    assert "reused  3.1 s  nothing" in line
+
+
 def test_numbers_that_json_does_not_have_become_null():
     assert plain({"a": float("nan"), "b": (1, float("inf")), "c": Status.CACHED}) == {
         "a": None,
@@ -581,6 +591,13 @@ def test_the_live_table_of_very_many_steps_shows_what_matters():
     view.close()
     assert "s300" in shown
     assert len(shown) < 60
+
+
+def test_a_step_that_waits_after_it_failed_is_not_running():
+    run, tally = Run("r", "p", "s", Status.RUNNING, {}, {}, 0.0, None, "h", 1), following.Tally(["a"])
+    for kind, status in (("step-started", "running"), ("step-waiting", "pending"), ("step-started", "running")):
+        tally.add(Event(kind, 0.0, run, "a"))
+        assert tally.status["a"] == status
 
 
 def test_the_summary():
@@ -826,6 +843,18 @@ def test_a_failed_step_shows_the_authors_traceback_once(project):
     assert re.search(r"● +load +reused", resumed.stdout)
 
 
+def test_logs_of_a_run_that_failed_show_what_there_is(tmp_path):
+    (tmp_path / "failing.py").write_text(FAILING)
+    cellway(tmp_path, "run", "failing.py")
+    done = cellway(tmp_path, "logs")
+    assert done.returncode == 0, done.stderr
+    assert "before" in done.stdout
+    assert "KeyError" in done.stdout
+    assert "after" not in done.stdout  # it did not run
+    assert list(json.loads(cellway(tmp_path, "logs", "--json").stdout)) == ["load", "broken"]
+    assert cellway(tmp_path, "logs", "after").returncode == 2
+
+
 def test_check_names_cell_line_and_fix(tmp_path):
     (tmp_path / "typo.py").write_text("# %%\n%%step a\nvalues = 1\n\n# %%\n%%step b\nprint(valuse)\n")
     done = cellway(tmp_path, "check", "typo.py")
@@ -878,6 +907,21 @@ def shell_quoted(word: str) -> str:
 
 
 # --- terminals and signals ----------------------------------------------------------------------------------------
+
+
+@POSIX
+def test_output_that_cannot_be_written(project):
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [*PROGRAM, "runs"], cwd=project, stdout=full, stderr=subprocess.PIPE, encoding="utf-8", check=False
+        )
+    assert done.returncode == 1
+    assert "what was printed cannot be written: No space left on device" in done.stderr
+    assert "cellway itself failed" not in done.stderr
+    closed = subprocess.run(
+        ["sh", "-c", '"$0" "$@" >&- 2>&-', *PROGRAM, "runs"], cwd=project, capture_output=True, check=False
+    )
+    assert closed.returncode == 0
 
 
 @POSIX

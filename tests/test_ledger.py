@@ -287,6 +287,14 @@ def test_an_artifact_is_found_by_what_people_call_it(
         assert (found.artifact.digest, found.run) == (artifact("", content).digest, run)
 
 
+def test_where_nothing_was_run_the_last_run_is_not_just_unknown(ledger: Ledger) -> None:
+    with pytest.raises(UsageError, match="nothing was run yet in ") as caught:
+        ledger.run("last")
+    assert "cellway run NOTEBOOK" in caught.value.fix
+    ledger.forget()
+    assert not Path(ledger.path).exists()  # looking, and deleting nothing, leave nothing behind
+
+
 def test_an_ambiguous_artifact_lists_the_choices(ledger: Ledger) -> None:
     shelf(ledger)
     with pytest.raises(UsageError, match=r"'df' could be several artifacts: clean\.df, load\.df"):

@@ -160,7 +160,7 @@ def test_a_change_runs_what_follows_unless_it_gives_the_same(world: World) -> No
     assert [planned.reason for planned in plan.steps] == [
         "nothing changed",
         "cell 1 changed",
-        "input `df` comes from clean, which runs; may still be reused if clean gives the same",
+        "clean runs first; reused if it gives the same `df`",
     ]
     assert plan.steps[2].key is None
     assert world.run(edited) == ["clean"]  # early cut-off

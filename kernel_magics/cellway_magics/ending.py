@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from cellway.errors import CannotStore, CellwayError, StoreError
+from cellway.fingerprint import APART
 from cellway.materializers import Blob, Materializer, artifact_fingerprint, by_name, probe, write, write_with
 from cellway.materializers.sidecar import type_name
 from cellway_magics.folder import Entry, PlainFolder, Request, RequestFolder
@@ -90,7 +91,7 @@ class Ending:
         for name in self._outputs:
             if name in self._namespace:
                 values[name] = self._namespace[name]
-            else:
+            elif name not in self._request.perhaps:
                 self.fail(_unbound(name, self._request.step))
         for name in self._request.watch:
             if name in self._namespace:
@@ -100,6 +101,9 @@ class Ending:
             if name in self._request.later and hasattr(type(loaded.value), "__next__"):
                 if self._namespace.get(name) is loaded.value:
                     values.setdefault(name, loaded.value)
+        for name, loaded in self._session.companions.items():
+            if name in self._request.perhaps and name not in self._namespace:
+                values.setdefault(name, loaded.value)
         kept = {name for name in values if self._unchanged(name, values[name])}
         graphs = {name: Graph(value) for name, value in values.items()}
         if any(not graph.inert for name, graph in graphs.items() if name not in kept):
@@ -146,6 +150,7 @@ class Ending:
 
     def optional(self) -> None:
         """Small values that no later step needs, to look at; never a reason to fail."""
+        single: dict[str, Entry] = {}
         for name in self._request.optional:
             if (
                 name in self._outputs
@@ -160,6 +165,22 @@ class Ending:
                 self.write_one(name, value, self._request.optional_limit)
             except CannotStore as error:
                 self.skipped.append({"name": name, "why": error.message})
+            else:
+                single[name] = self.artifacts[-1]
+        for name in self._shared(single):
+            single[name]["fingerprint"] = APART + single[name]["fingerprint"]
+
+    def _shared(self, names: Iterable[str]) -> list[str]:
+        """Those of the names whose value shares objects with another one that a step may start from."""
+        graphs = {name: Graph(self._namespace[name]) for name in names}
+        graphs = {name: graph for name, graph in graphs.items() if not graph.inert}
+        if not graphs:
+            return []
+        others: dict[str, Any] = {name: self._namespace[name] for name in self._outputs if name in self._namespace}
+        for name, loaded in (*self._session.inputs.items(), *self._session.companions.items()):
+            others.setdefault(f"{name} (before)" if name in graphs else name, loaded.value)
+        graphs |= {name: Graph(value) for name, value in others.items() if name not in graphs}
+        return [name for group in groups(graphs) if len(group) > 1 for name in group if name in names]
 
     def write_one(self, name: str, value: Any, limit: int | None = None) -> None:
         """Store a value by itself."""
@@ -235,10 +256,13 @@ class Ending:
         return before is not None and self._session.essence(value) == before
 
     def _bystanders(self) -> dict[str, Any]:
-        """Values that came in, that later steps read, and that are still what their name means."""
+        """Values that came in and are still what their name means.
+
+        Not only those that later steps read: a step may be added that does.
+        """
         session, found = self._session, {}
         for name, loaded in (*session.inputs.items(), *session.companions.items()):
-            if name in self._request.later and (name not in self._namespace or self._namespace[name] is loaded.value):
+            if name not in self._namespace or self._namespace[name] is loaded.value:
                 found[name] = loaded.value
         return found
 
@@ -248,7 +272,7 @@ class Ending:
 
 def _is_axes(value: Any) -> bool:
     """Whether it is a part of a matplotlib figure, which would bring the whole figure along once more."""
-    return type(value).__module__.startswith("matplotlib.") and hasattr(value, "get_figure")
+    return type(value).__module__.startswith("matplotlib.axes")
 
 
 def _unbound(name: str, step: str) -> CannotStore:

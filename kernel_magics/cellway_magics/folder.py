@@ -33,6 +33,8 @@ class Request:
     workdir: str | None = None
     inputs: dict[str, Entry] = field(default_factory=dict)
     outputs: tuple[str, ...] = ()
+    perhaps: tuple[str, ...] = ()
+    """Outputs that are there only if something that the step reads shares objects with them."""
     optional: tuple[str, ...] = ()
     watch: tuple[str, ...] = ()
     later: tuple[str, ...] = ()
@@ -67,7 +69,7 @@ class RequestFolder:
                 fix="use the same version of cellway in the kernel and on the command line",
             )
         random = content.get("random") or {}
-        lists = ("outputs", "optional", "watch", "later", "project_modules", "declared", "materializers")
+        lists = ("outputs", "perhaps", "optional", "watch", "later", "project_modules", "declared", "materializers")
         return Request(
             step=content["step"],
             root=content.get("root"),

@@ -6,6 +6,7 @@ command needs is imported, because a run in which everything is cached takes har
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from cellway.cli.commands import Command
 
 __all__ = ["main"]
+
+_NO_OUTPUT = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)
 
 BROKEN_PIPE = 141
 """Exit code when the reader of the output went away (``cellway runs | head``): 128 + SIGPIPE, as elsewhere."""
@@ -52,19 +55,27 @@ def main(words: Sequence[str] | None = None) -> int:
     except Exception as error:
         if console.debug:
             raise
-        failure = CellwayError(
-            f"cellway itself failed: {type(error).__name__}: {error}",
-            fix="the same command with --debug shows where; please report it with that text",
-        )
-        code = _flushed(console, failure)
+        code = _flushed(console, _unexpected(error))
     return code
+
+
+def _unexpected(error: Exception) -> CellwayError:
+    """What is said of an exception that nobody took."""
+    if isinstance(error, OSError) and error.filename is None and error.errno in _NO_OUTPUT:
+        return CellwayError(
+            f"what was printed cannot be written: {error.strerror}", fix="make room there, or print to somewhere else"
+        )
+    return CellwayError(
+        f"cellway itself failed: {type(error).__name__}: {error}",
+        fix="the same command with --debug shows where; please report it with that text",
+    )
 
 
 def _flushed(console: Console, error: CellwayError) -> int:
     """Print an error below what was printed before it."""
     import contextlib
 
-    with contextlib.suppress(BrokenPipeError):
+    with contextlib.suppress(OSError):
         console.out.flush()
     console.error(error)
     return error.exit_code

@@ -73,8 +73,9 @@ class Console:
     def __init__(
         self, out: TextIO | None = None, err: TextIO | None = None, environment: Mapping[str, str] | None = None
     ) -> None:
-        self.out = out or sys.stdout
-        self.err = err or sys.stderr
+        # Python has no stream where whoever started it closed it (a daemon, `>&-`).
+        self.out = out or sys.stdout or open(os.devnull, "w", encoding="utf-8")
+        self.err = err or sys.stderr or open(os.devnull, "w", encoding="utf-8")
         self._environment = os.environ if environment is None else environment
         self.json = False
         self.debug = False
@@ -190,6 +191,7 @@ class Console:
         if self.room:
             room = self.room - sum(widths) - 2 * (columns - 1) + widths[wide]
             widths[wide] = min(widths[wide], max(room, 12))
+            narrowed(widths, self.room - 2 * (columns - 1))
         for number, row in enumerate(shown):
             parts = []
             for i, cell in enumerate(row):
@@ -290,6 +292,12 @@ def fit(text: str, width: int, ellipsis: str = "…") -> str:
     while text and cells(text) > width - len(ellipsis):
         text = text[:-1]
     return text.rstrip() + ellipsis
+
+
+def narrowed(widths: list[int], room: int) -> None:
+    """Take columns from the widest until all fit, down to eight each."""
+    while sum(widths) > room and max(widths) > 8:
+        widths[widths.index(max(widths))] -= 1
 
 
 def seconds(value: float | None) -> str:

@@ -55,7 +55,7 @@ class Tally:
                 self.status.setdefault(name, "pending")
         elif event.kind == "run-finished":
             self.run_status = event.run.status.value
-        elif event.kind in {"step-started", "step-outdated"} and event.step is not None:
+        elif event.kind in {"step-started", "step-outdated", "step-waiting"} and event.step is not None:
             self.status[event.step] = "running" if event.kind == "step-started" else "pending"
         elif event.kind == "step-finished" and event.step is not None and event.step_run is not None:
             self.status[event.step] = event.step_run.status.value

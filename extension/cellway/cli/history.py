@@ -105,7 +105,8 @@ def logs(console: Console, call: Call) -> int:
 
     project, run = project_here(console, call), call.text("--run") or "last"
     step = call.word()
-    names = [step] if step is not None else [found.step for found in project.step_runs(run)]
+    # A step that was left out has printed nothing.
+    names = [step] if step else [found.step for found in project.step_runs(run) if found.notebook or found.producer]
     texts = {name: project.log(name, run) for name in names}
     if console.json:
         console.data({name: without_styles(text) for name, text in texts.items()})

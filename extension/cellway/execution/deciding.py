@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cellway import planning
+from cellway import fingerprint, planning
 from cellway.errors import Place, StepError, UsageError
 from cellway.execution import claims, conditions, meeting
 from cellway.execution.progress import Progress, State
@@ -161,5 +161,6 @@ class Decider:
         if done is None or done.key is None or planned.key is None or done.key.digest != planned.key.digest:
             return None
         whole = done.status in {Status.COMPLETED, Status.CACHED}
-        there = {artifact.name for artifact in done.artifacts if self.setting.store.has(artifact.digest)}
+        sound = [artifact for artifact in done.artifacts if not artifact.fingerprint.startswith(fingerprint.APART)]
+        there = {artifact.name for artifact in sound if self.setting.store.has(artifact.digest)}
         return done if whole and there.issuperset(self.progress.outputs(state)) else None

@@ -54,6 +54,7 @@ class Request:
     Attributes:
         inputs: name → artifact to load.
         outputs: names that must be stored.
+        perhaps: outputs that the step does not name: it changed them once, through what it reads.
         optional: names that are stored if they are small.
         watch: names whose change is looked for at the end.
         later: names that later steps read.
@@ -73,6 +74,7 @@ class Request:
     workdir: str
     inputs: Mapping[str, Artifact] = field(default_factory=dict)
     outputs: tuple[str, ...] = ()
+    perhaps: tuple[str, ...] = ()
     optional: tuple[str, ...] = ()
     watch: tuple[str, ...] = ()
     later: tuple[str, ...] = ()
@@ -128,6 +130,7 @@ def write(folder: Path, request: Request, store: Store) -> None:
         "workdir": request.workdir,
         "inputs": {name: _with_path(artifact, store) for name, artifact in request.inputs.items()},
         "outputs": list(request.outputs),
+        "perhaps": list(request.perhaps),
         "optional": list(request.optional),
         "watch": list(request.watch),
         "later": list(request.later),

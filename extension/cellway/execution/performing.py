@@ -140,7 +140,8 @@ def _judged(task: Task, error: CellwayError | None, result: Result | None) -> Ce
             "the step's notebook ran to its end, but handed nothing over",
             fix="if one of its cells ends the kernel (exit(), os._exit()), leave that out; else look into its notebook",
         )
-    if lacking := handover.missing(task.request.outputs, result):
+    expected = [name for name in task.request.outputs if name not in task.request.perhaps]
+    if lacking := handover.missing(expected, result):
         names = ", ".join(lacking)
         return StepError(
             f"the step did not hand over {names}, which later steps read",

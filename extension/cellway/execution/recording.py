@@ -69,6 +69,7 @@ def task(
         workdir=setting.context.folder,
         inputs=named,
         outputs=tuple(name for name in outputs if name != RANDOM),
+        perhaps=tuple(name for name in outputs if name not in {*step.writes, *step.outputs, *step.reads, RANDOM}),
         optional=step.optional,
         watch=planning.watch(step),
         later=step.later,

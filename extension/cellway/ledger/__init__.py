@@ -7,6 +7,7 @@ found. Imported on every fully cached run, hence light: the records are imported
 
 from __future__ import annotations
 
+import os
 import time
 
 from cellway.errors import UsageError

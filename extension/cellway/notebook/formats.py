@@ -93,7 +93,7 @@ def load_json(text: str) -> dict[str, Any]:
                 fix="resolve the merge, for example with `nbdime mergetool`",
             ) from None
         raise UnreadableNotebook(
-            f"{where}: not JSON: {problem.msg[0].lower()}{problem.msg[1:]}",
+            f"{where}: not JSON: {problem.msg[0].lower()}{problem.msg[1:].removesuffix(' at')}",
             fix="restore the file from its last good copy",
         ) from None
     if not isinstance(data, dict):

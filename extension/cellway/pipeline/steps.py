@@ -139,6 +139,9 @@ class Assembly:
             self.maybe.setdefault(name, (piece, line))
             self.writes[name] = None
         effects.follow_aliases(statement, self._aliases)
+        for _, old in statement.aliases:
+            if old not in self.bound:
+                self.may_change[old] = None  # another name for it goes on to later steps
         self._bind(piece)
 
     def _bind(self, piece: Piece) -> None:

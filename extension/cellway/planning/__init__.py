@@ -207,7 +207,7 @@ def _coming(steps: Iterable[str], known: Mapping[str, Facts]) -> tuple[str, ...]
 
 
 def _waiting_for_file(planned: PlannedStep, path: str, writer: str) -> PlannedStep:
-    reason = f"file `{path}` comes from {writer}, which runs; may still be reused if {writer} writes the same"
+    reason = f"{writer} runs first; reused if it writes the same file `{path}`"
     return replace(planned, status=Status.PENDING, reason=reason, step_run=None)
 
 
@@ -246,9 +246,12 @@ def _waiting(
         return PlannedStep(step.name, Status.PENDING, wording.summary(changes), changes, seconds=seconds)
     provider = providers[unknown[0]]
     more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
-    reason = f"{_input(unknown[0])}{more} comes from {provider}, which runs; may still be reused if {provider} "
-    reason += "gives the same"
+    reason = f"{provider} runs first; reused if it gives the same {_value(unknown[0])}{more}"
     return PlannedStep(step.name, Status.PENDING, reason, seconds=seconds)
+
+
+def _value(name: str) -> str:
+    return "state of the random generators" if name == RANDOM else f"`{name}`"
 
 
 def _input(name: str) -> str:

@@ -90,7 +90,7 @@ def object_to(
     coming: Sequence[str] = (),
 ) -> Change | None:
     """Why a step run of the same key cannot be reused, if so."""
-    names = {artifact[0] for artifact in candidate.artifacts}
+    names = {artifact[0] for artifact in candidate.artifacts if not artifact[1].startswith(fingerprint.APART)}
     for name in outputs:
         if name not in names and not _left_alone(name, candidate, step):
             return Change(f"outputs/{name}", "added", f"`{name}` is needed now, and the last run did not keep it")
@@ -186,7 +186,9 @@ def _left_alone(name: str, candidate: Candidate, step: Step) -> bool:
     """Whether a name is wanted only since another run of this code changed it, and this one is known not to have."""
     if name == RANDOM:
         return candidate.draws is False
-    return name not in step.writes and name not in step.outputs and name in candidate.watched
+    if name in step.writes or name in step.outputs:
+        return False
+    return name in candidate.watched or name not in step.reads
 
 
 def last_run(step: Step, context: Context) -> StepRun | None:
