@@ -32,7 +32,7 @@ STATEMENT = st.builds(
     fingerprint=WORD,
     kind=st.sampled_from(StatementKind),
     **dict.fromkeys(("binds", "may_bind", "deletes", "modules", "ambient"), WORDS),
-    **dict.fromkeys(("reads", "deferred", "changes", "may_change"), REFERENCES),
+    **dict.fromkeys(("reads", "deferred", "changes", "may_change", "mentions"), REFERENCES),
     aliases=PAIRS,
     calls=CALLS,
     mutable=st.booleans(),
@@ -60,7 +60,18 @@ def test_every_field_is_generated() -> None:
     """A new field of a record must show up in the property above."""
     assert {f.name for f in fields(Statement)} == {
         *("line", "end_line", "source", "fingerprint", "kind", "binds", "may_bind", "reads", "deferred", "changes"),
-        *("may_change", "deletes", "aliases", "calls", "modules", "ambient", "mutable", "opaque", "function"),
+        *(
+            "may_change",
+            "deletes",
+            "aliases",
+            "calls",
+            "modules",
+            "ambient",
+            "mutable",
+            "opaque",
+            "function",
+            "mentions",
+        ),
     }
     assert {f.name for f in fields(Names)} == {"fingerprint", "statements", "error"}
     assert {f.name for f in fields(Call)} == {"function", "line", "arguments"}

@@ -214,11 +214,12 @@ def test_an_output_that_refers_to_an_input_draws_it_in(steps: Steps) -> None:
     assert steps.run("# cells\na.append(2)\nprint(b)", reads="a b")["stdout"] == "{'a': [1, 2]}"
 
 
-def test_an_input_that_nobody_reads_later_stays_out(steps: Steps) -> None:
+def test_an_input_that_an_output_holds_is_drawn_in_whoever_reads_it(steps: Steps) -> None:
+    """A step that reads it may be added below later on, and this one is then reused."""
     steps.run("a = [1]", outputs="a")
     result = steps.run("# cells\nb = {'a': a}", reads="a", outputs="b", later=["b"])
-    assert result["changed"] == []
-    assert set(result["names"]) == {"b"}
+    assert result["changed"] == ["a"]
+    assert set(result["names"]) == {"a", "b"}
 
 
 def test_a_companion_that_was_not_asked_for_is_drawn_in(steps: Steps) -> None:
@@ -492,7 +493,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
         ("import pandas as pd; pd.read_csv('d.csv', engine='pyarrow')", "d.csv"),
         ("import pandas as pd; pd.read_csv('d.csv.gz')", "d.csv.gz"),
         ("import pandas as pd; pd.read_parquet('d.parquet')", "d.parquet"),
-        ("import pandas as pd; pd.read_parquet('parts')", "parts/0.parquet parts/1.parquet"),
+        ("import pandas as pd; pd.read_parquet('parts')", "parts parts/0.parquet parts/1.parquet"),
         ("import pandas as pd; pd.read_feather('d.feather')", "d.feather"),
         ("import pandas as pd; pd.read_json('d.json')", "d.json"),
         ("import pandas as pd; pd.read_pickle('d.pkl')", "d.pkl"),
@@ -503,12 +504,12 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
         ("import pyarrow.csv as pc; pc.read_csv('d.csv')", "d.csv"),
         ("import pyarrow.json as pj; pj.read_json('d.ndjson')", "d.ndjson"),
         ("import pyarrow.feather as pf; pf.read_table('d.feather')", "d.feather"),
-        ("import pyarrow.dataset as ds; ds.dataset('parts').to_table()", "parts/0.parquet parts/1.parquet"),
+        ("import pyarrow.dataset as ds; ds.dataset('parts').to_table()", "parts parts/0.parquet parts/1.parquet"),
         ("import pyarrow as pa; pa.memory_map('d.raw').read()", "d.raw"),
         ("import pyarrow as pa; f = pa.OSFile('d.raw'); assert isinstance(f, pa.OSFile); f.read()", "d.raw"),
         ("import polars as pl; pl.read_csv('d.csv')", "d.csv"),
         ("import polars as pl; pl.scan_csv('d.csv').collect()", "d.csv"),
-        ("import polars as pl; pl.read_parquet('parts/*.parquet')", "parts/0.parquet parts/1.parquet"),
+        ("import polars as pl; pl.read_parquet('parts/*.parquet')", "parts parts/0.parquet parts/1.parquet"),
         ("import polars as pl; pl.scan_parquet(['parts/0.parquet']).collect()", "parts/0.parquet"),
         ("import polars as pl; pl.read_ndjson('d.ndjson')", "d.ndjson"),
         ("from polars import read_csv; read_csv(source='d.csv')", "d.csv"),
@@ -516,7 +517,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
         ("import duckdb; duckdb.read_parquet('d.parquet').fetchall()", "d.parquet"),
         ("import duckdb; duckdb.connect().execute(\"from read_csv('spaced name.csv')\")", "spaced name.csv"),
         ("import duckdb; duckdb.connect('d.duckdb', read_only=True).execute('select * from t')", "d.duckdb"),
-        ("import duckdb; duckdb.sql(\"from 'parts/*.parquet'\").fetchall()", "parts/0.parquet parts/1.parquet"),
+        ("import duckdb; duckdb.sql(\"from 'parts/*.parquet'\").fetchall()", "parts parts/0.parquet parts/1.parquet"),
         ("import h5py; h5py.File('d.h5')['a'][:]", "d.h5"),
         ("import h5py\nwith h5py.File('d.h5', 'r') as f: list(f)", "d.h5"),
         ("import sqlite3; sqlite3.connect('d.sqlite').execute('select * from t')", "d.sqlite"),
@@ -538,7 +539,8 @@ def test_files_that_a_step_reads(code: str, files: str, steps: Steps, data: path
     found = seen(result, steps.work)
     assert sorted(found) == expected
     for name in expected:
-        assert found[name] == fingerprint.file(str(steps.work / name))
+        path = steps.work / name  # of a folder, what is in it
+        assert path.is_dir() or found[name] == fingerprint.file(str(path))
 
 
 def test_a_file_that_changes_while_the_step_runs_never_matches(steps: Steps) -> None:

@@ -82,7 +82,9 @@ class TestWheel:
         groups = configparser.ConfigParser(delimiters="=")
         groups.read_string(read(wheel, ".dist-info/entry_points.txt"))
         assert groups["console_scripts"]["cellway"] == "cellway.cli:main"
-        assert groups["papermill.engine"]["cellway"] == "cellway.kernels.engine:Engine"
+        assert groups["papermill.engine"]["cellway"] == "cellway.kernels:Engine"
+        assert groups["cellway.backends"]["local"] == "cellway.backends.local:LocalBackend"
+        assert groups["cellway.stores"]["local"] == "cellway.stores.local:open_store"
 
     def test_needs_only_what_every_run_needs(self, wheel: zipfile.ZipFile) -> None:
         metadata = email.message_from_string(read(wheel, ".dist-info/METADATA"))

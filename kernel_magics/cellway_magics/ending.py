@@ -98,9 +98,9 @@ class Ending:
                 values.setdefault(name, self._namespace[name])
         for name, loaded in self._session.inputs.items():
             # Whoever reads from an iterator moves it, and be it by `for` or `list()`.
-            if name in self._request.later and hasattr(type(loaded.value), "__next__"):
-                if self._namespace.get(name) is loaded.value:
-                    values.setdefault(name, loaded.value)
+            moves = name in self._request.later and hasattr(type(loaded.value), "__next__")
+            if moves and self._namespace.get(name) is loaded.value:
+                values.setdefault(name, loaded.value)
         for name, loaded in self._session.companions.items():
             if name in self._request.perhaps and name not in self._namespace:
                 values.setdefault(name, loaded.value)

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 
 EVENTS = ("os.listdir", "os.scandir", "glob.glob/2", "pathlib.Path.")
 _MACHINERY = frozenset(
-    "importlib importlib_metadata importlib_resources pkgutil pkg_resources zipimport site inspect linecache setuptools "
+    "importlib importlib_metadata importlib_resources pkgutil pkg_resources zipimport site inspect linecache "
+    "setuptools "
     "IPython ipykernel jedi tempfile shutil glob cellway cellway_magics".split()
 )
 """Modules that list folders to find code, or whose listing is told by an event of its own."""

@@ -126,7 +126,7 @@ def _wrap(owner: Any, name: str, note: Callable[..., None], *, unseen: bool = Fa
     def wrapper_in_place(*args: Any, **options: Any) -> Any:
         with contextlib.suppress(Exception):
             note(*args, **options)
-        return _call_from(sys._getframe(1), original, args, options)
+        return _call_from(sys._getframe(1), original, args, options)  # noqa: SLF001 - who calls
 
     wrapper = wrapper_in_place if unseen else wrapper
     setattr(wrapper, _DONE, True)

@@ -166,8 +166,8 @@ class Recorder:
 
         Returns:
             ``{"path", "digest", "declared"}`` each; of a folder that it looked into, a path that ends with a separator
-            and the :func:`~cellway.fingerprint.listing`. The digest is empty for a file that was not there, and for one that
-            has changed since it was opened: nobody can say what the step saw.
+            and the :func:`~cellway.fingerprint.listing`. The digest is empty for a file that was not there, and for
+            one that has changed since it was opened: nobody can say what the step saw.
         """
         patterns = [os.path.join(workdir, pattern) for pattern in declared]
         modules = _module_files()
@@ -293,7 +293,7 @@ def _hook(name: str, args: tuple[Any, ...]) -> None:
         return
     # An exception here would surface in the user's open() call.
     with contextlib.suppress(Exception):
-        recorder.event(name, args, sys._getframe(1))
+        recorder.event(name, args, sys._getframe(1))  # noqa: SLF001 - the way to ask who calls
 
 
 def _rules(tracked: Iterable[str], ignored: Iterable[str]) -> list[tuple[str, bool]]:

@@ -138,7 +138,8 @@ def class_state(node: ast.ClassDef) -> str:
             attribute, base = _attribute_of(target)
             if attribute is None:
                 continue
-            through_class = _is_class(base, first, of_class)
+            by_name = isinstance(base, ast.Name) and base.id == node.name
+            through_class = by_name or _is_class(base, first, of_class)
             in_shared = attribute.attr in shared and isinstance(base, ast.Name) and base.id == first and not of_class
             if through_class or (in_shared and not (rebound and attribute is target)):
                 return f"its methods change `{node.name}.{attribute.attr}`"

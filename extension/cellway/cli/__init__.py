@@ -6,7 +6,6 @@ command needs is imported, because a run in which everything is cached takes har
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -19,8 +18,6 @@ if TYPE_CHECKING:
     from cellway.cli.commands import Command
 
 __all__ = ["main"]
-
-_NO_OUTPUT = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)
 
 BROKEN_PIPE = 141
 """Exit code when the reader of the output went away (``cellway runs | head``): 128 + SIGPIPE, as elsewhere."""
@@ -61,7 +58,10 @@ def main(words: Sequence[str] | None = None) -> int:
 
 def _unexpected(error: Exception) -> CellwayError:
     """What is said of an exception that nobody took."""
-    if isinstance(error, OSError) and error.filename is None and error.errno in _NO_OUTPUT:
+    import errno
+
+    no_output = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)
+    if isinstance(error, OSError) and error.filename is None and error.errno in no_output:
         return CellwayError(
             f"what was printed cannot be written: {error.strerror}", fix="make room there, or print to somewhere else"
         )

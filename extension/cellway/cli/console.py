@@ -74,8 +74,8 @@ class Console:
         self, out: TextIO | None = None, err: TextIO | None = None, environment: Mapping[str, str] | None = None
     ) -> None:
         # Python has no stream where whoever started it closed it (a daemon, `>&-`).
-        self.out = out or sys.stdout or open(os.devnull, "w", encoding="utf-8")
-        self.err = err or sys.stderr or open(os.devnull, "w", encoding="utf-8")
+        self.out = out or sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+        self.err = err or sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
         self._environment = os.environ if environment is None else environment
         self.json = False
         self.debug = False

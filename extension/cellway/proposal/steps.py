@@ -44,8 +44,8 @@ def name_steps(notebook: Notebook, kept: Sequence[CellFacts]) -> list[tuple[int,
             continue
         for part in _cut(group, kept):
             topic = _topic(part)
-            name = topic if topic is not None and topic not in taken else _new_name(part, kept) or topic
-            name = _unique(name or _main_name(part, kept), taken)
+            wanted = topic if topic is not None and topic not in taken else _new_name(part, kept) or topic
+            name = _unique(wanted or _main_name(part, kept), taken)
             result.extend((cell.index, name, "by what it computes") for cell in part)
     return result
 
