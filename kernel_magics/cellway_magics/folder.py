@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import secrets
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -98,9 +99,10 @@ class PlainFolder:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self.out = path
+        # Of its own: two steps at once may write equal bytes, and each moves its file away.
+        self.out = os.path.join(path, f".new-{os.getpid()}")
         try:
-            os.makedirs(path, exist_ok=True)
+            os.makedirs(self.out, exist_ok=True)
         except OSError as error:
             raise UsageError(
                 f"the folder {path!r} for inputs and outputs cannot be made: {error.strerror}",
@@ -126,6 +128,7 @@ class PlainFolder:
 
     def finish(self, _: Mapping[str, Any], artifacts: Sequence[Entry]) -> None:
         """Enter the new values into the index, and remove the files that nothing refers to any more."""
+        shutil.rmtree(self.out, ignore_errors=True)
         with _locked(os.path.join(self.path, ".lock")):
             index = self._index()
             before = {entry["path"] for entry in index.values()}

@@ -7,12 +7,17 @@ that looked at a file too early runs again.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 
 from cellway.execution.progress import Phase, Progress, State
 from cellway.planning import handing
-from cellway.records import FileRead
+from cellway.records import FileRead, Step
 
+_RANDOM = re.compile(
+    r"\brandom\.|\brand\w*\(|\.rvs\(|\bsample\w*\(|\bshuffle|\bchoices?\(|\bnormal\(|\bpermutation\("
+    r"|\btrain_test_split\(|Fold\(|\bRandom\w+\(|\bDropout\(|\bDataLoader\("
+)
 _UNFINISHED = frozenset({Phase.PENDING, Phase.WAITING, Phase.RUNNING, Phase.UNSURE})
 
 
@@ -20,13 +25,31 @@ def waits(progress: Progress, state: State) -> bool:
     """Whether an earlier step that a step meets in a file is still to come to its end."""
     handed = progress.handed()
     known = handed.before(state.step.name)
-    for name in {*known, *handed.guessed(state.step.name)}:
+    for name in {*known, *handed.guessed(state.step.name), *_drawing(progress, state)}:
         other = progress.states[name]
         if not other.needed or other.phase in {Phase.DONE, Phase.LEFT_OUT}:
             continue
         if name in known or other.phase in _UNFINISHED:
             return True
     return False
+
+
+def _drawing(progress: Progress, state: State) -> list[str]:
+    """Earlier steps of a seeded notebook that look as if they drew random numbers, where the step does, too.
+
+    Nobody knows before they ran. Without waiting, each of them would run a second time from the right state.
+    """
+    if not state.step.draws or progress.known(state.step.name).draws is False or not _looks_random(state.step):
+        return []
+    earlier = progress.pipeline.steps[: state.step.position]
+    same = [step for step in earlier if step.draws and step.chain == state.step.chain]
+    return [step.name for step in same if progress.known(step.name).draws is not False and _looks_random(step)]
+
+
+def _looks_random(step: Step) -> bool:
+    """Whether the code of a step has a word that goes with random numbers."""
+    own = (code.source for code in step.carried if code.binds and not code.source.startswith(("import ", "from ")))
+    return any(_RANDOM.search(source) for source in (*own, *(code.source for code in step.cells)))
 
 
 def begin(progress: Progress, state: State) -> None:

@@ -26,6 +26,9 @@ from cellway.records import RANDOM, Event, Status, StepRun
 if TYPE_CHECKING:
     from cellway.execution import Setting
 
+_NO_WANT_OF_A_FILE = frozenset(
+    {"SystemExit", "KeyboardInterrupt", "StdinNotImplementedError", "NameError", "SyntaxError"}
+)
 _TICK = 0.1
 """Seconds between two looks at the wish to cancel, and at claims of other runs."""
 _JUDGED = frozenset({Phase.RUNNING, Phase.DONE, Phase.FAILED, Phase.LEFT_OUT, Phase.UNSURE})
@@ -358,7 +361,9 @@ class Scheduler:
 
     def _is_unsure(self, state: State) -> bool:
         """Whether a step may have failed only because an earlier one had not written a file yet."""
-        if self.cancelled:
+        error = (state.step_run.error if state.step_run else None) or {}
+        # A time limit, a dead kernel, or an end that the code asked for: no file would have helped.
+        if self.cancelled or error.get("kind") != "CellFailed" or error.get("ename") in _NO_WANT_OF_A_FILE:
             return False
         return bool(meeting.unfinished(self.progress, state)) or meeting.wrote_since(self.progress, state) is not None
 

@@ -293,7 +293,11 @@ class Ledger:
                 where.append(f"{column} = ?")
                 arguments.append(value)
         if run is not None:
-            where.append("p.run = (SELECT number FROM runs WHERE id = ?)")
+            # A step that had started from an old value ran once more: what it gave first is no result of the run.
+            where.append(
+                "p.number IN (SELECT max(number) FROM step_runs "
+                "WHERE run = (SELECT number FROM runs WHERE id = ?) GROUP BY step)"
+            )
             arguments.append(self.run(run).id)
         else:
             where.append("p.producer IS NULL")

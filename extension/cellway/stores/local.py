@@ -42,8 +42,11 @@ class LocalStore:
         self._objects = os.path.join(self.root, "objects")
 
     def has(self, digest: str) -> bool:
-        """Whether a blob of that digest is here."""
-        return os.path.isfile(self._place(digest))
+        """Whether a blob of that digest is here; a file without bytes is none, whatever made it so."""
+        try:
+            return os.stat(self._place(digest)).st_size > 0
+        except OSError:
+            return False
 
     def path(self, digest: str) -> str:
         """Absolute path of the blob.
