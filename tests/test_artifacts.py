@@ -483,6 +483,51 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     return place
 
 
+def test_duckdb_finds_the_tables_of_its_caller(steps: Steps) -> None:
+    steps.run("""
+        import duckdb, pandas as pd
+        # cells
+        t = pd.DataFrame({"a": [1, 2]})
+        assert duckdb.sql("select sum(a) from t").fetchall() == [(3,)]
+        con = duckdb.connect()
+        assert con.execute("select count(*) from t").fetchall() == [(2,)]
+        def f():
+            u = pd.DataFrame({"a": [5]})
+            return duckdb.query("select u.a + t.a from u, t order by 1").fetchall()
+        assert f() == [(6,), (7,)]
+        con.close()
+    """)
+
+
+@pytest.mark.parametrize(
+    ("code", "patterns"),
+    [
+        ("import os; os.listdir('parts')", "parts/ *"),
+        ("import os; list(os.walk('parts'))", "parts/ *"),
+        ("import glob; glob.glob('parts/*.parquet')", "parts/ *.parquet"),
+        ("import glob; glob.glob('**/*.csv', recursive=True)", "./ **/*.csv"),
+        ("import pathlib; list(pathlib.Path('parts').glob('*.x'))", "parts/ *.x"),
+        ("import pathlib; list(pathlib.Path('parts').rglob('*.x'))", "parts/ **/*.x"),
+        ("import pathlib; list(pathlib.Path('parts').iterdir())", "parts/ *"),
+        ("import polars as pl; pl.scan_parquet('parts/*.parquet').collect()", "parts/ *.parquet"),
+        ("import os; os.listdir(os.path.dirname(os.__file__))", ""),
+        ("import importlib.metadata; list(importlib.metadata.distributions()); import colorsys", ""),
+    ],
+)
+def test_folders_that_a_step_looks_into(code: str, patterns: str, steps: Steps, data: pathlib.Path) -> None:
+    import shutil
+
+    shutil.copytree(data, steps.work, dirs_exist_ok=True)
+    result = steps.run(f"import os; os.chdir({str(steps.work)!r})\n# cells\n{code}")
+    looks = [entry for entry in result["files"] if fingerprint.listed(entry["digest"])]
+    found = [(os.path.relpath(entry["path"], steps.work) + "/", fingerprint.listed(entry["digest"])) for entry in looks]
+    assert [f"{folder} {look[0]}" for folder, look in found if look] == ([patterns] if patterns else [])
+    for entry in looks:
+        look = fingerprint.listed(entry["digest"])
+        assert look is not None
+        assert entry["digest"] == fingerprint.listing(entry["path"], *look)
+
+
 @pytest.mark.parametrize(
     ("code", "files"),
     [

@@ -1004,8 +1004,10 @@ def test_ctrl_c_cancels_and_the_run_can_be_resumed(tmp_path):
 def test_a_run_that_is_told_to_end_cancels(name, tmp_path):
     (tmp_path / "slow.py").write_text(SLOW)
     leader, follower = os.openpty()
+    # Whoever runs the tests may have told its children to ignore the signal (`nohup`).
+    heed = f"import signal; signal.signal(signal.{name}, signal.SIG_DFL); {PROGRAM[-1]}"
     process = subprocess.Popen(
-        [*PROGRAM, "run", "slow.py"],
+        [*PROGRAM[:-1], heed, "run", "slow.py"],
         cwd=tmp_path,
         stdin=follower,
         stdout=follower,

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from cellway import fingerprint, materializers
 from cellway.errors import CannotStore, PluginError, StoreError
+from cellway.materializers import pickled
 
 TESTS = pathlib.Path(__file__).parent
 
@@ -183,6 +184,18 @@ def test_aliases_and_views_survive_inside_a_value(tmp_path: pathlib.Path) -> Non
     loaded["x"].append(2)
     assert loaded["base"][5] == -1
     assert loaded["y"] == [1, 2]
+
+
+def test_what_a_vectorizer_notes_of_its_process_is_not_stored() -> None:
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    value = TfidfVectorizer().fit(["some words", "more words"])
+    before = pickled.essence(value)
+    value.transform(["words"])  # notes an id()
+    assert pickled.essence(value) == before
+    again = pickled.loads(*pickled.dumps(value))
+    assert not hasattr(again, "_stop_words_id")
+    assert (again.transform(["words"]) != value.transform(["words"])).nnz == 0
 
 
 def test_frames_that_share_memory_do_not_see_each_other(tmp_path: pathlib.Path) -> None:

@@ -117,6 +117,46 @@ FLOWS = (
         outputs={"a": ("y",)},
     ),
     Flow(
+        "names in texts that a library looks up",
+        (
+            "import duckdb\nimport numpy as np\ndef make():\n    pass\ndef fit(f):\n    pass",
+            "%%parameters\nlimit = 3",
+            "%%step a\ndf = make()\nother = 1",
+            "x = df",
+            "%%step b\nz = df.query('x > @limit and x < @other')",
+            "def rows():\n    return duckdb.sql(f'select * from df join z using (x)')",
+            "%%step c\nrows()",
+            "%%step d\nfit('y ~ np.log(x)')",
+        ),
+        {"b": {"df": "a", "other": "a"}, "c": {"df": "a", "z": "b"}, "d": {}},
+        parameters={"b": ("limit",)},
+        carried={"d": ("np", "fit")},
+    ),
+    Flow(
+        "another name for an input",
+        ("%%step a\nx = [1]", "%%step b\nz = x", "%%step c\nprint(x, z)"),
+        {"b": {"x": "a"}, "c": {"x": "a", "z": "b"}},
+        may_change={"b": ("x",)},
+    ),
+    Flow(
+        "what is called may change itself",
+        ("def make():\n    return abs", "%%step a\nf = make()", "%%step b\ny = f()", "%%step c\nprint(f, y)"),
+        {"b": {"f": "a"}},
+        may_change={"b": ("f",)},
+    ),
+    Flow(
+        "classes whose objects keep their own",
+        (
+            (
+                "class C:\n    n = 0\n    items = []\n    def __init__(self):\n        self.items = []\n"
+                "        self.n += 1\n    def add(self, x):\n        self.items.append(x)"
+            ),
+            "%%step a\nu = C(); u.add(1)",
+            "%%step b\nv = C(); v.add(2)",
+        ),
+        {"b": {}},
+    ),
+    Flow(
         "a helper that reads what a step makes",
         ("def predict(x):\n    return model + x", "%%step a\nmodel = 1", "%%step b\ny = predict(2)"),
         {"b": {"model": "a"}},
@@ -368,6 +408,33 @@ REFUSED = (
         1,
         "f",
         "start anew",
+    ),
+    *(
+        Refused(
+            f"a class that remembers: {name}",
+            (f"class C:\n{body}", "%%step a\nu = C(); u.go()", "%%step b\nv = C(); v.go()"),
+            "function-state",
+            0,
+            1,
+            "C",
+            "start anew",
+        )
+        for name, body in {
+            "type(self)": "    n = 0\n    def go(self):\n        type(self).n += 1",
+            "__class__": "    n = 0\n    def go(self):\n        self.__class__.n = 1",
+            "classmethod": "    n = 0\n    @classmethod\n    def go(cls):\n        cls.n += 1",
+            "list of the class": "    items = []\n    def go(self):\n        self.items.append(1)",
+            "registry": "    known = {}\n    def __init_subclass__(cls):\n        C.known[cls.__name__] = cls",
+        }.items()
+    ),
+    Refused(
+        "attribute of a module, by an untagged cell",
+        ("import string", "%%step a\nk = str(1)", "string.extra = k", "%%step b\ny = string.extra"),
+        "untagged",
+        3,
+        2,
+        "string",
+        "changes it",
     ),
     Refused(
         "attribute of a module by a value of a step",

@@ -86,6 +86,27 @@ TABLE = [
         ["n = 3", "n = 4", "m = 1\nm = 2", "x = open('a')"],
         ["parameters", "n", "", "load"],
     ),
+    Row(
+        "imports-that-only-look-changed",
+        [
+            "import numpy as np\nimport matplotlib.pyplot as plt\nplt.rcParams['figure.dpi'] = 80\nnp.random.seed(1)",
+            "x = np.append(np.random.rand(3), 1)",
+            "plt.step(x, x)",
+            "y = np.sort(x)",
+        ],
+        ["", "x", "", "x"],
+    ),
+    Row(
+        "a-second-step-of-one-topic-is-named-after-what-it-makes",
+        [
+            "from sklearn.decomposition import PCA\nfrom sklearn.svm import SVC",
+            "raw = open('a').read()",
+            "parts = PCA().fit_transform(raw)",
+            "score = parts.sum()\nmodel = SVC().fit(parts)",
+            "print(model, open('b', 'w').write(score))",
+        ],
+        ["", "load", "train", "train", "load_2"],
+    ),
     Row("not-a-parameter-below-a-step", ["x = input()", "n = 3", "y = x * n"], ["x", "", "x"]),
     Row(
         "looking-is-left-out",
