@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
     from cellway.records import Key
 
-APART = "apart:"
-"""Begins the fingerprint of an artifact that shares objects with others and was stored without them: it is there to be
+APART = "-apart"
+"""Ends the fingerprint of an artifact that shares objects with others and was stored without them: it is there to be
 looked at, and no step may start from it."""
 _CHUNK = 1 << 20
 

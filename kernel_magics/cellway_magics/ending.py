@@ -168,7 +168,7 @@ class Ending:
             else:
                 single[name] = self.artifacts[-1]
         for name in self._shared(single):
-            single[name]["fingerprint"] = APART + single[name]["fingerprint"]
+            single[name]["fingerprint"] += APART
 
     def _shared(self, names: Iterable[str]) -> list[str]:
         """Those of the names whose value shares objects with another one that a step may start from."""

@@ -161,6 +161,6 @@ class Decider:
         if done is None or done.key is None or planned.key is None or done.key.digest != planned.key.digest:
             return None
         whole = done.status in {Status.COMPLETED, Status.CACHED}
-        sound = [artifact for artifact in done.artifacts if not artifact.fingerprint.startswith(fingerprint.APART)]
+        sound = [artifact for artifact in done.artifacts if not artifact.fingerprint.endswith(fingerprint.APART)]
         there = {artifact.name for artifact in sound if self.setting.store.has(artifact.digest)}
         return done if whole and there.issuperset(self.progress.outputs(state)) else None

@@ -90,7 +90,7 @@ def object_to(
     coming: Sequence[str] = (),
 ) -> Change | None:
     """Why a step run of the same key cannot be reused, if so."""
-    names = {artifact[0] for artifact in candidate.artifacts if not artifact[1].startswith(fingerprint.APART)}
+    names = {artifact[0] for artifact in candidate.artifacts if not artifact[1].endswith(fingerprint.APART)}
     for name in outputs:
         if name not in names and not _left_alone(name, candidate, step):
             return Change(f"outputs/{name}", "added", f"`{name}` is needed now, and the last run did not keep it")
